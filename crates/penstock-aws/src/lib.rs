@@ -1,0 +1,1 @@
+//! Kinesis, DynamoDB and Firehose behind the engine's seams.

@@ -1,0 +1,1 @@
+//! Decisions: leases, positions, batches, intents, keys. Pure: no clock, no IO, no tokio.

@@ -1,0 +1,1 @@
+//! Without AWS: SQLite leases, and local Kinesis and Firehose endpoints with the services' limits.

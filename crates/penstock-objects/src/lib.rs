@@ -1,0 +1,1 @@
+//! Objects: encode, compress, name, put if absent; over object_store.

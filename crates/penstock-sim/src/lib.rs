@@ -1,0 +1,1 @@
+//! The proving ground: simulated seams with faults, seeds and invariants. Never shipped.

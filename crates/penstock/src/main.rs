@@ -1,0 +1,2 @@
+//! Carries records from Kinesis Data Streams into Firehose or S3.
+fn main() {}
