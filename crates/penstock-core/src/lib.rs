@@ -1,1 +1,14 @@
-//! Decisions: leases, positions, batches, intents, keys. Pure: no clock, no IO, no tokio.
+//! The decisions of penstock: leases, positions, batches, intents, keys.
+//!
+//! Pure: no clock, no environment, no IO, no threads, no randomness but a seed that was handed in, and only ordered maps.
+//! Whatever time a function needs is an argument ([`time::Now`]).
+
+pub mod chunk;
+pub mod coordinator;
+pub mod ids;
+pub mod intent;
+pub mod lease;
+pub mod mutant;
+pub mod position;
+pub mod shard;
+pub mod time;

@@ -1,0 +1,401 @@
+//! What goes into the coordinator and what comes out of it: events, commands, settings. Plain data.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, WorkerId};
+use crate::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use crate::position::{Position, RecordPosition};
+use crate::shard::{ChildShard, ShardListing};
+use crate::time::{Instant, UnixMillis};
+
+/// What a coordinator is told once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinatorSettings {
+    /// This worker's owner string.
+    pub worker: WorkerId,
+    /// How long a counter may stand still until the lease is expired; the same for every worker on the table.
+    pub failover_time: Duration,
+    /// The most leases that this worker holds; `None` for no limit.
+    pub max_leases: Option<usize>,
+    /// The most leases that are stolen in one cycle.
+    pub max_steals_per_cycle: usize,
+    /// Where shards start that were never checkpointed.
+    pub initial_position: InitialPosition,
+    /// When the stream was created.
+    pub stream_created: UnixMillis,
+    /// Feeds all jitter and shuffling.
+    pub seed: u64,
+}
+
+/// Where shards start that nobody has read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitialPosition {
+    /// At the oldest record.
+    TrimHorizon,
+    /// At the tip, as it is when the lease row is created.
+    Latest,
+    /// At a time.
+    Timestamp(UnixMillis),
+}
+
+/// Tells one write from all others of this coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub u64);
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The deadline of `next_deadline` came.
+    Tick,
+    /// A scan that was begun at `started` ended.
+    LeasesScanned {
+        /// When it was begun.
+        started: Instant,
+        /// What it gave; `None` if it failed.
+        scan: Option<Scan>,
+    },
+    /// A listing ended; `None` if it failed.
+    ShardsListed(Option<Vec<ShardListing>>),
+    /// A create ended; `None` if it failed, with the effect unknown.
+    LeaseCreated {
+        /// The row.
+        key: LeaseKey,
+        /// How it ended.
+        outcome: Option<CreateOutcome>,
+    },
+    /// A conditional write ended.
+    LeaseWritten {
+        /// The write.
+        id: WriteId,
+        /// How it ended.
+        result: WriteResult,
+    },
+    /// A delete ended; the value tells whether the row is gone, `None` if it failed.
+    LeaseDeleted {
+        /// The row.
+        key: LeaseKey,
+        /// How it ended.
+        gone: Option<bool>,
+    },
+    /// A shard asks for something that its lease row must record. At most one request of a tenure is open.
+    ShardRequested {
+        /// The tenure.
+        token: LeaseToken,
+        /// What it asks for.
+        request: ShardRequest,
+    },
+    /// What a shard has settled so far, and how far it is behind; the latest wins and rides on the next write.
+    ShardProgressed {
+        /// The tenure.
+        token: LeaseToken,
+        /// The progress.
+        progress: Progress,
+    },
+    /// A shard's tasks have ended, whether they were stopped or ended by themselves. Its lease may be released now.
+    ShardStopped {
+        /// The tenure.
+        token: LeaseToken,
+    },
+    /// The worker ends: take nothing more, stop all shards, release their leases.
+    DrainRequested,
+}
+
+/// How a conditional write ended.
+#[derive(Debug, Clone)]
+pub enum WriteResult {
+    /// The table answered.
+    Answered(WriteOutcome),
+    /// Certainly not applied (throttled, denied): may be sent again, or something else instead.
+    NotApplied,
+    /// Perhaps applied: the same bytes again, and nothing else.
+    Unknown,
+}
+
+/// What a shard asks its lease row to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShardRequest {
+    /// Record an intent. Condition: counter, owner, `checkpoint` = `from`, no intent open.
+    Intend {
+        /// The row's checkpoint as the batch was cut.
+        from: Position,
+        /// The encoded intent.
+        intent: Bytes,
+    },
+    /// Record that all up to `after` is settled.
+    Commit(Commit),
+    /// Settle an intent without moving the checkpoint: it was passed by somebody else's checkpoint already.
+    DropIntent {
+        /// The encoded intent.
+        intent: Bytes,
+    },
+    /// The shard was read to its end and everything is settled: create the children's rows, write `childShardIds`, then
+    /// `SHARD_END`, in this order.
+    EndShard {
+        /// The children that the last response named; empty if the shard expired.
+        children: Vec<ChildShard>,
+    },
+    /// This worker cannot go on with the shard: release the lease and do not take it again before `cool_down` has passed.
+    GiveUp {
+        /// How long to stay away.
+        cool_down: Duration,
+    },
+}
+
+/// A checkpoint of an object sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The row's checkpoint as the batch was cut; part of the condition.
+    pub from: Position,
+    /// The end of the batch.
+    pub after: RecordPosition,
+    /// The arrival time of the record at `after`.
+    pub arrival: UnixMillis,
+    /// The end of the chain of objects, if this batch left one.
+    pub chain: Option<RecordPosition>,
+    /// The open intent, exactly; `None` for a batch without objects, whose condition is that no intent is open.
+    pub intent: Option<Bytes>,
+    /// The next intent, whose `from` is this `after`, recorded by the same write.
+    pub next: Option<Bytes>,
+}
+
+/// What a shard has settled (call sinks) and how far it is behind (all).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The watermark and the arrival time of its record; `None` leaves the checkpoint alone.
+    pub settled: Option<(RecordPosition, UnixMillis)>,
+    /// Milliseconds behind the tip.
+    pub lag: Option<u64>,
+    /// Write now rather than with the next renewal (a drain).
+    pub urgent: bool,
+}
+
+/// What the shell has to do. Drained after every event, in order.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Scan the lease table.
+    ScanLeases,
+    /// List the shards of the stream.
+    ListShards,
+    /// Create a row.
+    CreateLease(LeaseRow),
+    /// Write a row conditionally. At most one write per row is under way.
+    WriteLease {
+        /// Comes back with the result. A write that is sent again keeps its id and its bytes.
+        id: WriteId,
+        /// The write.
+        write: LeaseWrite,
+    },
+    /// Delete a completed row.
+    DeleteLease {
+        /// The row.
+        key: LeaseKey,
+        /// Its counter.
+        counter: LeaseCounter,
+    },
+    /// Start reading a shard whose lease is held and whose parents are done.
+    StartShard(HeldLease),
+    /// Stop a shard's tasks; `ShardStopped` follows from the shell.
+    StopShard {
+        /// The lease.
+        key: LeaseKey,
+        /// The tenure.
+        token: LeaseToken,
+        /// Why, and so how.
+        why: StopReason,
+    },
+    /// A lease was proved again: until then, and no longer, its shard may begin deliveries.
+    Extend {
+        /// The tenure.
+        token: LeaseToken,
+        /// The local deadline.
+        until: Instant,
+    },
+    /// The answer to a shard's request.
+    Answer {
+        /// The tenure.
+        token: LeaseToken,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Something that an operator or a metric should hear of.
+    Report(Report),
+    /// Everything is released; the worker can end. Follows `DrainRequested` once.
+    Drained,
+}
+
+/// Proof that this worker holds a lease; handed out by the coordinator alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The tenure.
+    pub token: LeaseToken,
+    /// The row as this worker's last write left it.
+    pub row: LeaseRow,
+    /// The local deadline: no delivery begins that cannot end before.
+    pub until: Instant,
+}
+
+/// The answer to a shard's request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is recorded. The checkpoint of the row is now this.
+    Done {
+        /// The row's checkpoint.
+        checkpoint: Position,
+    },
+    /// The lease is lost: nothing may be put or recorded for it any more.
+    Lost,
+}
+
+/// Why a shard is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopReason {
+    /// The lease is lost: stop at once, deliver and record nothing more.
+    Lost(LossReason),
+    /// The worker ends: stop fetching, settle what was read, then stop.
+    Drain,
+    /// The shard's end is recorded.
+    Ended,
+}
+
+/// How a lease was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LossReason {
+    /// Another worker took it.
+    Taken,
+    /// No write of ours succeeded within the failover time.
+    Expired,
+    /// Its row is gone.
+    Deleted,
+    /// Its row was changed by someone who is not a worker (a tool).
+    Changed,
+}
+
+impl LossReason {
+    /// The reason as a metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Expired => "expired",
+            Self::Deleted => "deleted",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// Something that an operator or a metric should hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// A lease became ours.
+    Taken {
+        /// The lease.
+        key: LeaseKey,
+        /// Who had it before.
+        from: Option<WorkerId>,
+        /// Whether it was live, and so stolen.
+        stolen: bool,
+    },
+    /// A lease is no longer ours.
+    Lost {
+        /// The lease.
+        key: LeaseKey,
+        /// How.
+        reason: LossReason,
+        /// Who has it, if somebody.
+        to: Option<WorkerId>,
+    },
+    /// A lease was released in order.
+    Released {
+        /// The lease.
+        key: LeaseKey,
+    },
+    /// A checkpoint was stored.
+    Checkpointed {
+        /// The lease.
+        key: LeaseKey,
+    },
+    /// A shard's end was stored.
+    Ended {
+        /// The lease.
+        key: LeaseKey,
+    },
+    /// What the last scan showed.
+    Scanned {
+        /// Leases of the table that are not at `SHARD_END`.
+        leases: usize,
+        /// Those without a live owner.
+        unowned: usize,
+        /// Workers that own a live lease, this one included.
+        workers: usize,
+    },
+    /// A row cannot be read.
+    UnreadableRow {
+        /// Its key.
+        key: LeaseKey,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The rows belong to a stream of the same name that was created at another time: nothing is taken.
+    StreamRecreated {
+        /// The creation time in the rows.
+        rows: UnixMillis,
+        /// The creation time of the stream as it is.
+        stream: UnixMillis,
+    },
+    /// A row vanished or records may be missing or repeated for another reason.
+    Gap {
+        /// The lease.
+        key: LeaseKey,
+        /// Why.
+        reason: GapReason,
+        /// What is known of the range.
+        range: String,
+    },
+}
+
+/// Why records may be missing or repeated by someone else's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GapReason {
+    /// Retention ran out under a checkpoint.
+    Trimmed,
+    /// A shard expired before it was read to its end.
+    ShardExpired,
+    /// The row of a lease vanished and was created again.
+    RowRecreated,
+    /// An operator abandoned an intent.
+    IntentAbandoned,
+}
+
+impl GapReason {
+    /// The reason as a metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trimmed => "trimmed",
+            Self::ShardExpired => "shard_expired",
+            Self::RowRecreated => "row_recreated",
+            Self::IntentAbandoned => "intent_abandoned",
+        }
+    }
+}
+
+/// A line of the coordinator's picture, for `/api/status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseStatus {
+    /// The lease.
+    pub key: LeaseKey,
+    /// Its owner, as last seen.
+    pub owner: Option<WorkerId>,
+    /// Its checkpoint, as last seen.
+    pub checkpoint: Position,
+    /// Whether this worker holds it.
+    pub held: bool,
+    /// Whether it waits for its parents.
+    pub waits_for_parents: bool,
+    /// Whether an intent is open.
+    pub intent_open: bool,
+    /// What the shard covers.
+    pub hash_range: Option<HashRange>,
+}

@@ -1,0 +1,294 @@
+//! A row of the lease table, and the conditional write of one: plain data, with the exact effect of a write as a function.
+//!
+//! The strings and attribute names of each store live with the store. A write names what it changes; whatever a row holds
+//! beside that survives, attributes that we do not know included.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::ids::{HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
+use crate::mutant::{self, Mutant};
+use crate::position::{Position, RecordPosition};
+use crate::time::UnixMillis;
+
+/// One row of the lease table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// The key of the row.
+    pub key: LeaseKey,
+    /// The worker that owns the lease (during a KCL 3 handoff: will own it).
+    pub owner: Option<WorkerId>,
+    /// Grows with each write; the only fence.
+    pub counter: LeaseCounter,
+    /// How many owners held the lease since its last checkpoint.
+    pub owner_switches: u64,
+    /// All up to here is settled.
+    pub checkpoint: Position,
+    /// A pending checkpoint of a KCL worker, kept opaque. Ours live in `intent`.
+    pub foreign_pending: Option<Bytes>,
+    /// Shard ids of the parents.
+    pub parents: BTreeSet<ShardId>,
+    /// Shard ids of the children; known once the shard ended.
+    pub children: BTreeSet<ShardId>,
+    /// What the shard covers; very old rows lack it.
+    pub hash_range: Option<HashRange>,
+    /// During a KCL 3 handoff: the old owner, which may still checkpoint.
+    pub checkpoint_owner: Option<WorkerId>,
+    /// `penstockStart`: pins where a start without a position begins.
+    pub start: Option<UnixMillis>,
+    /// `penstockStream`: the creation time of the stream that the row belongs to.
+    pub stream_created: Option<UnixMillis>,
+    /// `penstockArrival`: the arrival time of the checkpointed record.
+    pub arrival: Option<UnixMillis>,
+    /// `penstockLag`: milliseconds behind the tip at the last write.
+    pub lag: Option<u64>,
+    /// `penstockChain`: the end of the last batch that left an object.
+    pub chain: Option<RecordPosition>,
+    /// `penstockIntent`: what is about to be put, encoded ([`crate::intent`]).
+    pub intent: Option<Bytes>,
+    /// `penstockWanted`: the worker that asks the holder to hand the lease over.
+    pub wanted: Option<WorkerId>,
+    /// A digest over all attributes that we do not know, so that two rows can be held against each other whole.
+    pub unknown: Option<[u8; 32]>,
+}
+
+impl LeaseRow {
+    /// A new, unowned row with nothing in it but key, counter and checkpoint.
+    #[must_use]
+    pub const fn new(key: LeaseKey, counter: LeaseCounter, checkpoint: Position) -> Self {
+        Self {
+            key,
+            owner: None,
+            counter,
+            owner_switches: 0,
+            checkpoint,
+            foreign_pending: None,
+            parents: BTreeSet::new(),
+            children: BTreeSet::new(),
+            hash_range: None,
+            checkpoint_owner: None,
+            start: None,
+            stream_created: None,
+            arrival: None,
+            lag: None,
+            chain: None,
+            intent: None,
+            wanted: None,
+            unknown: None,
+        }
+    }
+
+    /// Who may checkpoint: the checkpoint owner of a KCL 3 handoff if there is one, else the owner.
+    #[must_use]
+    pub fn actual_owner(&self) -> Option<&WorkerId> {
+        self.checkpoint_owner.as_ref().or(self.owner.as_ref())
+    }
+}
+
+/// What a write does with an optional attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Field<T> {
+    /// Leaves it as it is.
+    #[default]
+    Keep,
+    /// Sets it.
+    Set(T),
+    /// Removes it.
+    Remove,
+}
+
+impl<T: Clone> Field<T> {
+    fn apply(&self, to: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Set(value) => *to = Some(value.clone()),
+            Self::Remove => *to = None,
+        }
+    }
+}
+
+/// What the row must hold for a write to be applied. `None` asks nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expect {
+    /// The counter; always asked.
+    pub counter: LeaseCounter,
+    /// The owner; `Some(None)` asks for its absence.
+    pub owner: Option<Option<WorkerId>>,
+    /// The checkpoint.
+    pub checkpoint: Option<Position>,
+    /// The intent; `Some(None)` asks for its absence.
+    pub intent: Option<Option<Bytes>>,
+    /// Asks that no KCL 3 handoff is under way.
+    pub no_checkpoint_owner: bool,
+}
+
+impl Expect {
+    /// Asks for the counter alone.
+    #[must_use]
+    pub const fn counter(counter: LeaseCounter) -> Self {
+        Self { counter, owner: None, checkpoint: None, intent: None, no_checkpoint_owner: false }
+    }
+
+    /// Whether `row` is as expected.
+    #[must_use]
+    pub fn holds(&self, row: &LeaseRow) -> bool {
+        let Self { counter, owner, checkpoint, intent, no_checkpoint_owner } = self;
+        (row.counter == *counter || mutant::is(Mutant::CounterNotChecked))
+            && owner.as_ref().is_none_or(|owner| row.owner == *owner)
+            && checkpoint.as_ref().is_none_or(|checkpoint| row.checkpoint == *checkpoint)
+            && intent.as_ref().is_none_or(|intent| row.intent == *intent)
+            && !(*no_checkpoint_owner && row.checkpoint_owner.is_some())
+    }
+}
+
+/// What a write changes. Everything else in the row stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The counter after the write.
+    pub counter: LeaseCounter,
+    /// The owner.
+    pub owner: Field<WorkerId>,
+    /// The owner switches since the last checkpoint.
+    pub owner_switches: Option<u64>,
+    /// The checkpoint. A store removes the KCL's pending attributes with it, as any KCL checkpoint does.
+    pub checkpoint: Option<Position>,
+    /// The children.
+    pub children: Option<BTreeSet<ShardId>>,
+    /// What the shard covers.
+    pub hash_range: Option<HashRange>,
+    /// Removes `checkpointOwner`, which ends a KCL 3 handoff.
+    pub end_handoff: bool,
+    /// `penstockStart`.
+    pub start: Field<UnixMillis>,
+    /// `penstockStream`.
+    pub stream_created: Field<UnixMillis>,
+    /// `penstockArrival`.
+    pub arrival: Field<UnixMillis>,
+    /// `penstockLag`.
+    pub lag: Field<u64>,
+    /// `penstockChain`.
+    pub chain: Field<RecordPosition>,
+    /// `penstockIntent`.
+    pub intent: Field<Bytes>,
+    /// `penstockWanted`.
+    pub wanted: Field<WorkerId>,
+}
+
+impl Change {
+    /// Changes the counter and nothing else: a renewal.
+    #[must_use]
+    pub const fn counter(counter: LeaseCounter) -> Self {
+        Self {
+            counter,
+            owner: Field::Keep,
+            owner_switches: None,
+            checkpoint: None,
+            children: None,
+            hash_range: None,
+            end_handoff: false,
+            start: Field::Keep,
+            stream_created: Field::Keep,
+            arrival: Field::Keep,
+            lag: Field::Keep,
+            chain: Field::Keep,
+            intent: Field::Keep,
+            wanted: Field::Keep,
+        }
+    }
+
+    /// The row that this change leaves of `row`.
+    #[must_use]
+    pub fn apply(&self, row: &LeaseRow) -> LeaseRow {
+        let Self {
+            counter,
+            owner,
+            owner_switches,
+            checkpoint,
+            children,
+            hash_range,
+            end_handoff,
+            start,
+            stream_created,
+            arrival,
+            lag,
+            chain,
+            intent,
+            wanted,
+        } = self;
+        let mut after = row.clone();
+        after.counter = *counter;
+        owner.apply(&mut after.owner);
+        if let Some(switches) = owner_switches {
+            after.owner_switches = *switches;
+        }
+        if let Some(checkpoint) = checkpoint {
+            after.checkpoint = checkpoint.clone();
+            after.foreign_pending = None;
+        }
+        if let Some(children) = children {
+            after.children.clone_from(children);
+        }
+        if let Some(hash_range) = hash_range {
+            after.hash_range = Some(*hash_range);
+        }
+        if *end_handoff {
+            after.checkpoint_owner = None;
+        }
+        start.apply(&mut after.start);
+        stream_created.apply(&mut after.stream_created);
+        arrival.apply(&mut after.arrival);
+        lag.apply(&mut after.lag);
+        chain.apply(&mut after.chain);
+        intent.apply(&mut after.intent);
+        wanted.apply(&mut after.wanted);
+        after
+    }
+}
+
+/// One conditional write of one row: all or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseWrite {
+    /// The row.
+    pub key: LeaseKey,
+    /// What it must hold.
+    pub expect: Expect,
+    /// What changes.
+    pub change: Change,
+}
+
+/// How a conditional write ended, where the table answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// The condition held and the change is stored.
+    Applied,
+    /// The condition did not hold. The row as it was found; `None` if there is no such row.
+    Conflict(Option<Box<LeaseRow>>),
+}
+
+/// How a create ended, where the table answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateOutcome {
+    /// The row is new.
+    Created,
+    /// A row with this key stood there already and was left alone.
+    Exists,
+}
+
+/// What a scan of the table gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// All rows that stand for a lease, in the order of their keys.
+    pub rows: Vec<LeaseRow>,
+    /// Rows that stand for a lease and cannot be read: each costs its shard, never the worker.
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+/// A row that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRow {
+    /// Its key.
+    pub key: LeaseKey,
+    /// What is wrong with it, naming the attribute.
+    pub problem: String,
+}

@@ -1,0 +1,144 @@
+//! Where a reader stands: sequence numbers, positions of user records, and the sentinels of the lease table.
+//!
+//! Sequence numbers are longer than any machine integer (up to 129 digits) and ordered numerically within one shard.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// The longest sequence number that the service's model allows, in decimal digits.
+pub const MAX_SEQUENCE_DIGITS: usize = 129;
+
+/// A record's place in its shard: a decimal number without leading zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SequenceNumber(Box<str>);
+
+/// The text is not a sequence number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a sequence number: decimal digits without a leading zero, at most {MAX_SEQUENCE_DIGITS}")]
+pub struct InvalidSequenceNumber(pub String);
+
+impl SequenceNumber {
+    /// Reads a sequence number.
+    ///
+    /// # Errors
+    /// If the text is empty, longer than 129 digits, has a leading zero (but for `0` itself) or anything but digits.
+    pub fn parse(text: &str) -> Result<Self, InvalidSequenceNumber> {
+        if is_sequence_number(text) { Ok(Self(text.into())) } else { Err(InvalidSequenceNumber(text.to_owned())) }
+    }
+
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_sequence_number(text: &str) -> bool {
+    let digits = text.as_bytes();
+    !digits.is_empty()
+        && digits.len() <= MAX_SEQUENCE_DIGITS
+        && digits.iter().all(u8::is_ascii_digit)
+        && (digits[0] != b'0' || digits.len() == 1)
+}
+
+/// Compares two sequence numbers as numbers, without allocating. Both must be free of leading zeros.
+#[must_use]
+pub fn compare_sequence_numbers(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+}
+
+impl Ord for SequenceNumber {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare_sequence_numbers(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for SequenceNumber {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The place of one user record: its record's sequence number and its index within an aggregate (0 for a plain record).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordPosition {
+    /// The sequence number of the record that carried it.
+    pub sequence: SequenceNumber,
+    /// The index of the user record within its record, from 0.
+    pub subsequence: u64,
+}
+
+impl RecordPosition {
+    /// Reads `SEQ` or `SEQ/SUB`, the form that [`fmt::Display`] writes.
+    ///
+    /// # Errors
+    /// If either part is not a number of its kind.
+    pub fn parse(text: &str) -> Result<Self, InvalidSequenceNumber> {
+        let (sequence, subsequence) = match text.split_once('/') {
+            Some((sequence, sub)) => (sequence, sub.parse().map_err(|_| InvalidSequenceNumber(text.to_owned()))?),
+            None => (text, 0),
+        };
+        Ok(Self { sequence: SequenceNumber::parse(sequence)?, subsequence })
+    }
+}
+
+impl fmt::Display for RecordPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subsequence {
+            0 => self.sequence.fmt(f),
+            sub => write!(f, "{}/{sub}", self.sequence),
+        }
+    }
+}
+
+/// What a lease's checkpoint holds: all up to it is settled.
+///
+/// The order is the KCL's: `AT_TIMESTAMP < TRIM_HORIZON < LATEST <` any number `< SHARD_END`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Position {
+    /// Nothing is settled; start at the time that is pinned in the lease.
+    AtTimestamp,
+    /// Nothing is settled; start at the oldest record.
+    TrimHorizon,
+    /// Nothing is settled; start at the tip, as it was at the time that is pinned in the lease.
+    Latest,
+    /// All up to and including this user record is settled.
+    After(RecordPosition),
+    /// The shard was closed and everything in it is settled.
+    ShardEnd,
+}
+
+impl Position {
+    /// The record position, unless this is a sentinel.
+    #[must_use]
+    pub const fn record(&self) -> Option<&RecordPosition> {
+        match self {
+            Self::After(position) => Some(position),
+            Self::AtTimestamp | Self::TrimHorizon | Self::Latest | Self::ShardEnd => None,
+        }
+    }
+
+    /// Whether something of the shard was settled: a record position or the shard's end.
+    #[must_use]
+    pub const fn has_progress(&self) -> bool {
+        matches!(self, Self::After(_) | Self::ShardEnd)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtTimestamp => f.write_str("AT_TIMESTAMP"),
+            Self::TrimHorizon => f.write_str("TRIM_HORIZON"),
+            Self::Latest => f.write_str("LATEST"),
+            Self::After(position) => position.fmt(f),
+            Self::ShardEnd => f.write_str("SHARD_END"),
+        }
+    }
+}
