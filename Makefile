@@ -1,0 +1,46 @@
+# One word for each check; .ci/run uses the same words.
+
+SEEDS ?= 10000
+BENCH_MIB ?= 2048
+SIM_FLAGS ?= --release
+STANDINS = ministack kinesis-local dynamodb-local microburst
+
+.PHONY: help demo standins test check fmt fmt-check clippy docs sim sim-mutants bench
+
+help: ## shows this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: ## the main job on embedded parts, with its proof; needs Rust and nothing else
+	cargo build -p penstock
+	@cargo run -q -p penstock -- demo
+
+standins: ## installs the stand-ins that tests need; quick when they are there
+	@scripts/install-standins $(STANDINS)
+
+test: standins ## every test
+	cargo test --workspace
+
+check: fmt-check clippy docs ## formatting, lints, documentation
+
+fmt: ## formats
+	cargo fmt --all
+
+fmt-check:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+sim: ## the simulation, SEEDS=n seeds of each scenario
+	PENSTOCK_SIM_SEEDS=$(SEEDS) cargo test -p penstock-sim $(SIM_FLAGS) -- --nocapture
+
+# Flags for all crates mean a build of its own, apart from the ordinary one.
+sim-mutants: ## breaks the protocol on purpose, rule by rule, and shows that the simulation notices
+	RUSTFLAGS="--cfg penstock_mutants" CARGO_TARGET_DIR=target/mutants \
+		cargo test -p penstock-sim $(SIM_FLAGS) --test mutants -- --nocapture
+
+bench: ## memory and speed with a backlog of BENCH_MIB MiB
+	PENSTOCK_BENCH_MIB=$(BENCH_MIB) cargo test --release -p penstock --test footprint -- --ignored --nocapture
