@@ -287,6 +287,15 @@ impl UserRecords {
         (0..self.entries.len()).map(|index| self.get(index))
     }
 
+    /// The payload of the user record at `index`, without a look at its texts: for loops over many records.
+    ///
+    /// # Panics
+    /// If `index` is not below [`UserRecords::len`].
+    #[must_use]
+    pub fn payload(&self, index: usize) -> &[u8] {
+        self.entries[index].data.of(self.chunk.buffer())
+    }
+
     /// The payload of the user record at `index` as a shared slice of the chunk's buffer.
     ///
     /// # Panics
