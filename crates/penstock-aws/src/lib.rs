@@ -1,1 +1,11 @@
-//! Kinesis, DynamoDB and Firehose behind the engine's seams.
+//! Kinesis, DynamoDB and Firehose behind the engine's seams. The only crate that names an `aws-sdk-*` crate.
+//!
+//! Translates, classifies, returns: no policy, no retries, and no task that outlives a call.
+
+pub mod clients;
+pub mod error;
+pub mod firehose;
+pub mod kinesis;
+pub mod lease_item;
+pub mod lease_table;
+pub mod limits;

@@ -63,7 +63,12 @@ pub struct SeamError {
 impl SeamError {
     /// An error without a cause of its own.
     #[must_use]
-    pub fn new(operation: &'static str, subject: impl Into<String>, class: ErrorClass, message: impl Into<String>) -> Self {
+    pub fn new(
+        operation: &'static str,
+        subject: impl Into<String>,
+        class: ErrorClass,
+        message: impl Into<String>,
+    ) -> Self {
         Self { operation, subject: subject.into(), class, message: message.into(), source: None }
     }
 

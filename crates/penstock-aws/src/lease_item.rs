@@ -1,0 +1,400 @@
+//! The lease item, attribute by attribute as the Kinesis Client Library writes it, and ours beside them.
+//!
+//! This file alone knows the attribute names and the strings of the sentinels. An item that we cannot read is an error with its
+//! key, never a fresh start.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
+use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
+use penstock_core::lease::LeaseRow;
+use penstock_core::position::{Position, RecordPosition, SequenceNumber};
+use penstock_core::time::UnixMillis;
+use sha2::{Digest, Sha256};
+
+/// A DynamoDB item.
+pub type Item = HashMap<String, AttributeValue>;
+
+pub(crate) const LEASE_KEY: &str = "leaseKey";
+pub(crate) const LEASE_OWNER: &str = "leaseOwner";
+pub(crate) const LEASE_COUNTER: &str = "leaseCounter";
+pub(crate) const OWNER_SWITCHES: &str = "ownerSwitchesSinceCheckpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT_SUB: &str = "checkpointSubSequenceNumber";
+pub(crate) const PENDING: [&str; 3] =
+    ["pendingCheckpoint", "pendingCheckpointSubSequenceNumber", "pendingCheckpointState"];
+pub(crate) const PARENTS: &str = "parentShardId";
+pub(crate) const CHILDREN: &str = "childShardIds";
+pub(crate) const HASH_START: &str = "startingHashKey";
+pub(crate) const HASH_END: &str = "endingHashKey";
+pub(crate) const CHECKPOINT_OWNER: &str = "checkpointOwner";
+pub(crate) const ENTITY_TYPE: &str = "entityType";
+pub(crate) const START: &str = "penstockStart";
+pub(crate) const STREAM: &str = "penstockStream";
+pub(crate) const ARRIVAL: &str = "penstockArrival";
+pub(crate) const LAG: &str = "penstockLag";
+pub(crate) const CHAIN: &str = "penstockChain";
+pub(crate) const INTENT: &str = "penstockIntent";
+pub(crate) const WANTED: &str = "penstockWanted";
+
+/// The `entityType` of a lease; its absence means a lease too.
+const LEASE: &str = "LEASE";
+const SHARD_END: &str = "SHARD_END";
+
+/// What an item of the table is.
+#[derive(Debug)]
+pub enum Decoded {
+    /// A lease.
+    Lease(Box<LeaseRow>),
+    /// An item of another kind, which a KCL keeps in the same table.
+    Other,
+    /// A lease that cannot be read.
+    Unreadable {
+        /// Its key, if at least that can be read.
+        key: String,
+        /// What is wrong with it, naming the attribute.
+        problem: String,
+    },
+}
+
+/// Reads an item.
+#[must_use]
+pub fn decode(mut item: Item) -> Decoded {
+    match item.remove(ENTITY_TYPE) {
+        None => {}
+        Some(AttributeValue::S(kind)) if kind == LEASE => {}
+        Some(_) => return Decoded::Other,
+    }
+    let key = match item.get(LEASE_KEY) {
+        Some(AttributeValue::S(key)) => key.clone(),
+        _ => return Decoded::Unreadable { key: String::new(), problem: format!("{LEASE_KEY} is not a string") },
+    };
+    match decode_lease(&key, item) {
+        Ok(row) => Decoded::Lease(Box::new(row)),
+        Err(problem) => Decoded::Unreadable { key, problem },
+    }
+}
+
+fn decode_lease(key: &str, item: Item) -> Result<LeaseRow, String> {
+    let mut attributes = Attributes(item);
+    attributes.0.remove(LEASE_KEY);
+    let counter = LeaseCounter(attributes.number(LEASE_COUNTER)?.ok_or(format!("{LEASE_COUNTER} is missing"))?);
+    let checkpoint = attributes.checkpoint()?;
+    Ok(LeaseRow {
+        key: LeaseKey::new(key),
+        owner: attributes.string(LEASE_OWNER)?.map(|owner| WorkerId::new(&owner)),
+        counter,
+        owner_switches: attributes.number(OWNER_SWITCHES)?.unwrap_or(0),
+        checkpoint,
+        foreign_pending: attributes.foreign_pending(),
+        parents: attributes.shard_ids(PARENTS)?,
+        children: attributes.shard_ids(CHILDREN)?,
+        hash_range: attributes.hash_range()?,
+        checkpoint_owner: attributes.string(CHECKPOINT_OWNER)?.map(|owner| WorkerId::new(&owner)),
+        start: attributes.number(START)?.map(UnixMillis),
+        stream_created: attributes.number(STREAM)?.map(UnixMillis),
+        arrival: attributes.number(ARRIVAL)?.map(UnixMillis),
+        lag: attributes.number(LAG)?,
+        chain: attributes.record_position(CHAIN)?,
+        intent: attributes.bytes(INTENT)?,
+        wanted: attributes.string(WANTED)?.map(|worker| WorkerId::new(&worker)),
+        unknown: attributes.digest_of_the_rest(),
+    })
+}
+
+/// The attributes of an item, taken out one by one; what is left at the end is unknown to us.
+struct Attributes(Item);
+
+impl Attributes {
+    fn string(&mut self, name: &str) -> Result<Option<String>, String> {
+        match self.0.remove(name) {
+            None => Ok(None),
+            Some(AttributeValue::S(text)) => Ok(Some(text)),
+            Some(_) => Err(format!("{name} is not a string")),
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, String> {
+        match self.0.remove(name) {
+            None => Ok(None),
+            Some(AttributeValue::N(text)) => {
+                text.parse().map(Some).map_err(|_| format!("{name} is {text:?}, not a number in range"))
+            }
+            Some(_) => Err(format!("{name} is not a number")),
+        }
+    }
+
+    fn bytes(&mut self, name: &str) -> Result<Option<Bytes>, String> {
+        match self.0.remove(name) {
+            None => Ok(None),
+            Some(AttributeValue::B(blob)) => Ok(Some(Bytes::from(blob.into_inner()))),
+            Some(_) => Err(format!("{name} is not binary")),
+        }
+    }
+
+    fn shard_ids(&mut self, name: &str) -> Result<BTreeSet<ShardId>, String> {
+        match self.0.remove(name) {
+            None => Ok(BTreeSet::new()),
+            Some(AttributeValue::Ss(ids)) => Ok(ids.iter().map(|id| ShardId::new(id)).collect()),
+            Some(_) => Err(format!("{name} is not a set of strings")),
+        }
+    }
+
+    fn hash_range(&mut self) -> Result<Option<HashRange>, String> {
+        let mut key = |name: &str| -> Result<Option<u128>, String> {
+            self.string(name)?
+                .map(|text| text.parse().map_err(|_| format!("{name} is {text:?}, not a hash key")))
+                .transpose()
+        };
+        match (key(HASH_START)?, key(HASH_END)?) {
+            (Some(start), Some(end)) if start <= end => Ok(Some(HashRange { start, end })),
+            (Some(start), Some(end)) => Err(format!("{HASH_START} {start} lies above {HASH_END} {end}")),
+            _ => Ok(None),
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<Position, String> {
+        let subsequence = self.number(CHECKPOINT_SUB)?.unwrap_or(0);
+        let text = self.string(CHECKPOINT)?.ok_or(format!("{CHECKPOINT} is missing"))?;
+        match text.as_str() {
+            "TRIM_HORIZON" => Ok(Position::TrimHorizon),
+            "LATEST" => Ok(Position::Latest),
+            "AT_TIMESTAMP" => Ok(Position::AtTimestamp),
+            SHARD_END => Ok(Position::ShardEnd),
+            digits => match SequenceNumber::parse(digits) {
+                Ok(sequence) => Ok(Position::After(RecordPosition { sequence, subsequence })),
+                Err(error) => Err(format!("{CHECKPOINT}: {error}")),
+            },
+        }
+    }
+
+    fn record_position(&mut self, name: &str) -> Result<Option<RecordPosition>, String> {
+        self.string(name)?
+            .map(|text| RecordPosition::parse(&text).map_err(|error| format!("{name}: {error}")))
+            .transpose()
+    }
+
+    fn foreign_pending(&mut self) -> Option<Bytes> {
+        let pending: BTreeMap<&str, AttributeValue> =
+            PENDING.iter().filter_map(|name| Some((*name, self.0.remove(*name)?))).collect();
+        (!pending.is_empty()).then(|| {
+            let mut bytes = Vec::new();
+            for (name, value) in pending {
+                write_canonical(&mut bytes, name, &value);
+            }
+            Bytes::from(bytes)
+        })
+    }
+
+    fn digest_of_the_rest(self) -> Option<[u8; 32]> {
+        let rest: BTreeMap<String, AttributeValue> = self.0.into_iter().collect();
+        (!rest.is_empty()).then(|| {
+            let mut bytes = Vec::new();
+            for (name, value) in &rest {
+                write_canonical(&mut bytes, name, value);
+            }
+            Sha256::digest(&bytes).into()
+        })
+    }
+}
+
+/// Writes a name and a value such that equal attributes give equal bytes: sets and maps in order.
+fn write_canonical(out: &mut Vec<u8>, name: &str, value: &AttributeValue) {
+    fn text(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+        out.push(kind);
+        out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        out.extend_from_slice(bytes);
+    }
+    fn sorted(out: &mut Vec<u8>, kind: u8, mut members: Vec<&[u8]>) {
+        members.sort_unstable();
+        for member in members {
+            text(out, kind, member);
+        }
+    }
+    text(out, b'#', name.as_bytes());
+    match value {
+        AttributeValue::S(value) => text(out, b'S', value.as_bytes()),
+        AttributeValue::N(value) => text(out, b'N', value.as_bytes()),
+        AttributeValue::B(value) => text(out, b'B', value.as_ref()),
+        AttributeValue::Bool(value) => out.extend_from_slice(&[b'?', u8::from(*value)]),
+        AttributeValue::Null(_) => out.push(b'0'),
+        AttributeValue::Ss(values) => sorted(out, b's', values.iter().map(String::as_bytes).collect()),
+        AttributeValue::Ns(values) => sorted(out, b'n', values.iter().map(String::as_bytes).collect()),
+        AttributeValue::Bs(values) => sorted(out, b'b', values.iter().map(AsRef::as_ref).collect()),
+        AttributeValue::L(values) => values.iter().for_each(|value| write_canonical(out, "", value)),
+        AttributeValue::M(values) => {
+            let values: BTreeMap<_, _> = values.iter().collect();
+            values.into_iter().for_each(|(name, value)| write_canonical(out, name, value));
+        }
+        _ => out.push(b'!'),
+    }
+}
+
+/// The item of a new row. Empty attributes are left out, as the KCL leaves them out.
+#[must_use]
+pub fn encode_new(row: &LeaseRow) -> Item {
+    let mut item = Item::new();
+    let mut set = |name: &str, value: Option<AttributeValue>| {
+        if let Some(value) = value {
+            item.insert(name.to_owned(), value);
+        }
+    };
+    let (checkpoint, subsequence) = checkpoint_values(&row.checkpoint);
+    set(LEASE_KEY, Some(string(row.key.as_str())));
+    set(LEASE_OWNER, row.owner.as_ref().map(|owner| string(owner.as_str())));
+    set(LEASE_COUNTER, Some(number(row.counter.0)));
+    set(OWNER_SWITCHES, Some(number(row.owner_switches)));
+    set(CHECKPOINT, Some(checkpoint));
+    set(CHECKPOINT_SUB, Some(subsequence));
+    set(PARENTS, shard_ids(&row.parents));
+    set(CHILDREN, shard_ids(&row.children));
+    set(HASH_START, row.hash_range.map(|range| string(&range.start.to_string())));
+    set(HASH_END, row.hash_range.map(|range| string(&range.end.to_string())));
+    set(CHECKPOINT_OWNER, row.checkpoint_owner.as_ref().map(|owner| string(owner.as_str())));
+    set(ENTITY_TYPE, Some(string(LEASE)));
+    set(START, row.start.map(|at| number(at.0)));
+    set(STREAM, row.stream_created.map(|at| number(at.0)));
+    set(ARRIVAL, row.arrival.map(|at| number(at.0)));
+    set(LAG, row.lag.map(number));
+    set(CHAIN, row.chain.as_ref().map(|chain| string(&chain.to_string())));
+    set(INTENT, row.intent.as_ref().map(binary));
+    set(WANTED, row.wanted.as_ref().map(|worker| string(worker.as_str())));
+    item
+}
+
+pub(crate) fn string(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+pub(crate) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+pub(crate) fn binary(bytes: &Bytes) -> AttributeValue {
+    AttributeValue::B(Blob::from_maybe_shared(bytes.clone()))
+}
+
+pub(crate) fn shard_ids(ids: &BTreeSet<ShardId>) -> Option<AttributeValue> {
+    (!ids.is_empty()).then(|| AttributeValue::Ss(ids.iter().map(ToString::to_string).collect()))
+}
+
+/// The two attributes of a checkpoint.
+pub(crate) fn checkpoint_values(position: &Position) -> (AttributeValue, AttributeValue) {
+    match position {
+        Position::After(position) => (string(position.sequence.as_str()), number(position.subsequence)),
+        sentinel @ (Position::AtTimestamp | Position::TrimHorizon | Position::Latest | Position::ShardEnd) => {
+            (string(&sentinel.to_string()), number(0))
+        }
+    }
+}
+
+/// The checkpoint string that alone allows a row to be deleted.
+pub(crate) fn shard_end() -> AttributeValue {
+    string(SHARD_END)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full_row() -> LeaseRow {
+        let position =
+            RecordPosition::parse("49590338271490256608559692538361571095921575989136588898/7").expect("sound");
+        LeaseRow {
+            owner: Some(WorkerId::new("w-1")),
+            owner_switches: 3,
+            parents: [ShardId::new("shardId-000000000000")].into(),
+            children: [ShardId::new("shardId-000000000002")].into(),
+            hash_range: Some(HashRange::ALL),
+            checkpoint_owner: Some(WorkerId::new("w-0")),
+            start: Some(UnixMillis(1)),
+            stream_created: Some(UnixMillis(2)),
+            arrival: Some(UnixMillis(3)),
+            lag: Some(4),
+            chain: Some(position.clone()),
+            intent: Some(Bytes::from_static(b"\x00intent\xff")),
+            wanted: Some(WorkerId::new("w-2")),
+            ..LeaseRow::new(LeaseKey::new("shardId-000000000001"), LeaseCounter(9), Position::After(position))
+        }
+    }
+
+    fn decoded(item: Item) -> LeaseRow {
+        match decode(item) {
+            Decoded::Lease(row) => *row,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_attribute_comes_back() {
+        assert_eq!(decoded(encode_new(&full_row())), full_row());
+    }
+
+    #[test]
+    fn every_sentinel_comes_back() {
+        for position in [Position::AtTimestamp, Position::TrimHorizon, Position::Latest, Position::ShardEnd] {
+            let row = LeaseRow::new(LeaseKey::new("k"), LeaseCounter(0), position);
+            assert_eq!(decoded(encode_new(&row)), row);
+        }
+    }
+
+    #[test]
+    fn an_item_without_entity_type_is_a_lease_and_one_of_another_type_is_not() {
+        let mut item = encode_new(&full_row());
+        item.remove(ENTITY_TYPE);
+        assert_eq!(decoded(item.clone()), full_row());
+        item.insert(ENTITY_TYPE.to_owned(), string("WORKER_METRIC_STATS"));
+        assert!(matches!(decode(item), Decoded::Other));
+    }
+
+    #[test]
+    fn a_bad_attribute_is_named_with_the_key_of_its_row() {
+        for (name, value) in [
+            (LEASE_COUNTER, string("7")),
+            (CHECKPOINT, string("00012")),
+            (CHECKPOINT, number(12)),
+            (HASH_START, string("minus one")),
+            (PARENTS, string("shardId-0")),
+            (INTENT, string("text")),
+        ] {
+            let mut item = encode_new(&full_row());
+            item.insert(name.to_owned(), value);
+            match decode(item) {
+                Decoded::Unreadable { key, problem } => {
+                    assert_eq!(key, "shardId-000000000001");
+                    assert!(problem.contains(name), "{problem}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_attribute_changes_the_digest_whatever_its_kind() {
+        let plain = decoded(encode_new(&full_row())).unknown;
+        let mut seen = vec![plain];
+        for value in [
+            number(1),
+            string("1"),
+            AttributeValue::Bool(true),
+            AttributeValue::L(vec![string("1")]),
+            AttributeValue::M([("a".to_owned(), string("1"))].into()),
+            AttributeValue::Ns(vec!["1".to_owned()]),
+        ] {
+            let mut item = encode_new(&full_row());
+            item.insert("throughputKBps".to_owned(), value);
+            let digest = decoded(item).unknown;
+            assert!(digest.is_some() && !seen.contains(&digest));
+            seen.push(digest);
+        }
+    }
+
+    #[test]
+    fn a_foreign_pending_checkpoint_is_seen_whatever_its_type() {
+        let mut item = encode_new(&full_row());
+        item.insert(PENDING[2].to_owned(), number(5));
+        assert!(decoded(item).foreign_pending.is_some());
+    }
+}
