@@ -3,12 +3,16 @@
 //! Pure: no clock, no environment, no IO, no threads, no randomness but a seed that was handed in, and only ordered maps.
 //! Whatever time a function needs is an argument ([`time::Now`]).
 
+pub mod backoff;
 pub mod chunk;
 pub mod coordinator;
 pub mod ids;
 pub mod intent;
 pub mod lease;
 pub mod mutant;
+pub mod object_key;
 pub mod position;
+pub mod prefix;
+pub mod random;
 pub mod shard;
 pub mod time;
