@@ -9,3 +9,4 @@ pub mod kinesis;
 pub mod lease_item;
 pub mod lease_table;
 pub mod limits;
+pub mod producer;
