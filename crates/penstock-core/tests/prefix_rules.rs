@@ -247,6 +247,9 @@ fn what_is_probably_not_meant_is_warned_about() {
         let found = warnings(PrefixKind::Prefix, source);
         assert!(found.contains(&(*offset, *reason)), "{source}: {found:?}");
     }
+    // Beside a week-based year, the ordinary year is no slip; a reason is told once.
+    let both = warnings(PrefixKind::Prefix, "!{timestamp:yyyy/YYYY-'W'ww-e/}");
+    assert_eq!(both, [(17, Warning::WeeksOfALanguage)]);
     let plain = warnings(PrefixKind::ErrorPrefix, "errors/");
     assert_eq!(plain, [(7, Warning::ErrorPrefixWithoutType)]);
 }

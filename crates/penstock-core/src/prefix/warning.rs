@@ -2,6 +2,8 @@
 //!
 //! A warning never changes what is evaluated.
 
+use std::collections::BTreeSet;
+
 use super::expression::{Part, Piece, PrefixKind};
 use super::pattern::LetterRun;
 
@@ -78,7 +80,7 @@ pub enum PrefixWarningReason {
 
 use PrefixWarningReason as Reason;
 
-/// Finds what is suspicious, in the order of the source.
+/// Finds what is suspicious, in the order of the source; each reason once, where it first holds.
 pub(super) fn find(kind: PrefixKind, source: &str, parts: &[Part]) -> Vec<PrefixWarning> {
     let mut found = Vec::new();
     let runs = letter_runs(source, parts);
@@ -95,7 +97,8 @@ pub(super) fn find(kind: PrefixKind, source: &str, parts: &[Part]) -> Vec<Prefix
     }
     found.extend(at_the_end(kind, source, parts));
     found.sort_unstable();
-    found.dedup_by_key(|(_, reason)| *reason);
+    let mut told = BTreeSet::new();
+    found.retain(|(_, reason)| told.insert(*reason));
     let chars = |offset: usize| source.get(..offset).unwrap_or(source).chars().count();
     found.into_iter().map(|(offset, reason)| PrefixWarning { offset: chars(offset), reason }).collect()
 }
