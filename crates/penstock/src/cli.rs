@@ -1,0 +1,235 @@
+//! The command line: clap types and their help, nothing else.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  wrong configuration";
+
+const EXIT_CODES_OF_RUN: &str = "Exit codes:
+  0  done: stopped with everything delivered that was read
+  1  failed: cannot start, and one line says why
+  2  wrong usage
+  3  wrong configuration
+  4  the grace period ran out with records undelivered; the next owner of their shards reads them again";
+
+const ALL_EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  wrong configuration
+  4  the grace period ran out with records undelivered";
+
+/// Carries records from Kinesis Data Streams into Firehose or S3.
+#[derive(Debug, PartialEq, Eq, Parser)]
+#[command(name = "penstock", version, after_help = ALL_EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon: lease shards, deliver their records, until it is told to stop
+    #[command(after_help = EXIT_CODES_OF_RUN)]
+    Run(ConfigArgs),
+    /// Show on embedded parts, in under a minute, that nothing is lost when a worker dies
+    #[command(after_help = EXIT_CODES)]
+    Demo(DemoArgs),
+    /// Serve Kinesis and Firehose on this machine, with the limits of the real ones, for development
+    Local(LocalArgs),
+    /// Check the configuration, and with --online each permission that it needs
+    #[command(after_help = EXIT_CODES)]
+    Check(CheckArgs),
+    /// Print the effective configuration, each value with its origin
+    #[command(after_help = EXIT_CODES)]
+    Config(ReportArgs),
+    /// Look at the leases, or repair them
+    Leases(LeasesArgs),
+    /// Ask a running worker whether it is alive: exit 0 if it is, 1 if not
+    Health(HealthArgs),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file, in TOML
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Set a key, over the file and the environment; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+}
+
+/// A configuration, and a report on it.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct ReportArgs {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `penstock demo`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct DemoArgs {
+    /// Where everything is written [default: a new temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// How many shards the stream has at first
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=64))]
+    pub(crate) shards: u32,
+    /// How many records are produced
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) records: u64,
+    /// Where records are delivered
+    #[arg(long, value_enum, default_value_t = DemoSink::Directory)]
+    pub(crate) sink: DemoSink,
+    /// Go on running at the end, with the addresses printed, to try things on
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// Where the demo's records are delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoSink {
+    /// Objects in a directory, proved to hold each record exactly once
+    Directory,
+    /// A local Firehose, proved to hold each record at least once, the repeats counted
+    Firehose,
+}
+
+/// `penstock local`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct LocalArgs {
+    /// Address and port to listen on; port 0 picks one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4567")]
+    pub(crate) listen: SocketAddr,
+    /// Where the delivery streams write their objects [default: a new temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Do not enforce the services' rates and sizes
+    #[arg(long)]
+    pub(crate) no_limits: bool,
+    /// A fault to play, as a rule in JSON; may be repeated
+    #[arg(long = "fault", value_name = "RULE")]
+    pub(crate) faults: Vec<String>,
+}
+
+/// `penstock check`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct CheckArgs {
+    /// The configuration and the form of the report.
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    /// Try each permission against the services
+    #[arg(long)]
+    pub(crate) online: bool,
+}
+
+/// `penstock leases`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct LeasesArgs {
+    /// What to do with the leases.
+    #[command(subcommand)]
+    pub(crate) command: LeasesCommand,
+}
+
+/// What to do with the leases.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum LeasesCommand {
+    /// List the leases: shard, owner, checkpoint, open intent
+    #[command(after_help = EXIT_CODES)]
+    List(ReportArgs),
+    /// Give up the range that a lease's open intent covers, and go on behind it: its records are not delivered
+    #[command(after_help = EXIT_CODES)]
+    AbandonIntent(AbandonIntentArgs),
+}
+
+/// `penstock leases abandon-intent`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct AbandonIntentArgs {
+    /// The lease's key: for one stream the shard id, as in shardId-000000000012
+    #[arg(value_name = "LEASE")]
+    pub(crate) lease: String,
+    /// The configuration and the form of the report.
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// `penstock health`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct HealthArgs {
+    /// The address to ask
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464/livez")]
+    pub(crate) url: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_what_its_help_says() {
+        let config = || ConfigArgs { file: "a.toml".into(), settings: vec!["a.b=1".into(), "c=x=y".into()] };
+        let flags = "-c a.toml --set a.b=1 --set c=x=y";
+        for (line, command) in [
+            (format!("penstock run {flags}"), Command::Run(config())),
+            (format!("penstock config {flags} --json"), Command::Config(ReportArgs { config: config(), json: true })),
+            (
+                format!("penstock check --online {flags}"),
+                Command::Check(CheckArgs { report: ReportArgs { config: config(), json: false }, online: true }),
+            ),
+            (
+                format!("penstock leases abandon-intent shardId-000000000012 {flags}"),
+                Command::Leases(LeasesArgs {
+                    command: LeasesCommand::AbandonIntent(AbandonIntentArgs {
+                        lease: "shardId-000000000012".into(),
+                        report: ReportArgs { config: config(), json: false },
+                    }),
+                }),
+            ),
+            (
+                "penstock demo --sink firehose --keep".to_owned(),
+                Command::Demo(DemoArgs { out: None, shards: 4, records: 20_000, sink: DemoSink::Firehose, keep: true }),
+            ),
+            (
+                "penstock local --no-limits".to_owned(),
+                Command::Local(LocalArgs {
+                    listen: "127.0.0.1:4567".parse().unwrap(),
+                    dir: None,
+                    no_limits: true,
+                    faults: Vec::new(),
+                }),
+            ),
+            ("penstock health".to_owned(), Command::Health(HealthArgs { url: "http://127.0.0.1:9464/livez".into() })),
+        ] {
+            assert_eq!(parse(&line).unwrap().command, command, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        for line in ["penstock", "penstock run", "penstock frobnicate", "penstock demo --shards 1", "penstock leases"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

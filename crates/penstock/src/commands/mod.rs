@@ -1,0 +1,3 @@
+//! The commands, one file each with one `run`.
+
+pub(crate) mod config;
