@@ -3,6 +3,7 @@
 //! Translates, classifies, returns: no policy, no retries, and no task that outlives a call.
 
 pub mod clients;
+pub mod credentials;
 pub mod error;
 pub mod firehose;
 pub mod kinesis;
