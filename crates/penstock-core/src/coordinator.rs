@@ -1,3 +1,221 @@
 //! Who owns which shard, and what may be checkpointed: the lease coordinator of one worker, a pure state machine.
+//!
+//! The shell hands in what happened ([`api::Event`]) with the time, drains what there is to do ([`api::Command`]) after every
+//! event, and sends [`api::Event::Tick`] when `next_deadline` has come. Nothing waits in here, reads a clock, draws randomness
+//! but from its seed, or depends on the order of a hash. The protocol's rules stand where they act: conditions in `writes`,
+//! unknown outcomes and proofs in `held`, parents in `hierarchy`, ages in `observation`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::ids::{LeaseKey, LeaseToken, WorkerId};
+use crate::random::Random;
+use crate::time::{Instant, Now};
 
 pub mod api;
+mod assignment;
+mod audit;
+mod held;
+mod hierarchy;
+mod holding;
+mod leader;
+mod observation;
+mod taking;
+mod timing;
+mod writes;
+
+use api::{Command, CoordinatorSettings, Event, LeaseStatus, WriteId};
+use held::{Held, Stage};
+use hierarchy::Listing;
+use observation::Table;
+use taking::Take;
+use timing::Timing;
+
+/// The lease coordinator of one worker on one lease table.
+#[derive(Debug)]
+pub struct Coordinator {
+    settings: CoordinatorSettings,
+    timing: Timing,
+    random: Random,
+    commands: VecDeque<Command>,
+    table: Table,
+    listing: Option<Listing>,
+    scan: Recurring,
+    audit: Recurring,
+    /// Whether a shard of ours waits to hear of a parent.
+    listing_wanted: bool,
+    held: BTreeMap<LeaseKey, Held>,
+    tokens: BTreeMap<LeaseToken, LeaseKey>,
+    takes: BTreeMap<LeaseKey, Take>,
+    /// The row of each write that is under way.
+    writes: BTreeMap<WriteId, LeaseKey>,
+    /// Leases not to be taken before an instant.
+    cooling: BTreeMap<LeaseKey, Instant>,
+    creating: BTreeSet<LeaseKey>,
+    deleting: BTreeSet<LeaseKey>,
+    unowned: usize,
+    last_id: u64,
+    mode: Mode,
+}
+
+/// What this worker strives for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Holding its share.
+    Working,
+    /// Holding nothing: the rows belong to another stream of the same name.
+    StreamRecreated,
+    /// Releasing everything in order to end.
+    Draining,
+    /// Everything is released, and the shell was told.
+    Drained,
+}
+
+/// Something that is asked for at intervals, once at a time.
+#[derive(Debug, Default)]
+struct Recurring {
+    /// When it is asked for next.
+    due: Instant,
+    /// When the one under way was asked for.
+    begun: Option<Instant>,
+    /// Whether another one is wanted that begins after the one under way.
+    again: bool,
+}
+
+impl Recurring {
+    /// Wants one that begins from `now` on.
+    fn want(&mut self, now: Instant) {
+        self.again |= self.begun.is_some();
+        self.due = self.due.min(now);
+    }
+
+    /// Whether to ask for it now.
+    const fn is_due(&self, now: Instant) -> bool {
+        self.begun.is_none() && self.due.as_nanos() <= now.as_nanos()
+    }
+
+    /// It ended; the next is due at `next`, or at once if one is wanted.
+    fn on_end(&mut self, now: Instant, next: Instant) {
+        self.begun = None;
+        self.due = if std::mem::take(&mut self.again) { now } else { next };
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.begun.is_none().then_some(self.due)
+    }
+}
+
+impl Coordinator {
+    /// A coordinator that holds nothing and knows nothing. Its first deadline is at once.
+    #[must_use]
+    pub fn new(settings: CoordinatorSettings) -> Self {
+        Self {
+            timing: Timing::new(settings.failover_time),
+            random: Random::seeded(settings.seed),
+            settings,
+            commands: VecDeque::new(),
+            table: Table::default(),
+            listing: None,
+            scan: Recurring::default(),
+            audit: Recurring::default(),
+            listing_wanted: false,
+            held: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            takes: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            cooling: BTreeMap::new(),
+            creating: BTreeSet::new(),
+            deleting: BTreeSet::new(),
+            unowned: 0,
+            last_id: 0,
+            mode: Mode::Working,
+        }
+    }
+
+    /// Takes in one event. Whatever is to be done stands in the queue afterwards.
+    pub fn handle(&mut self, event: Event, now: Now) {
+        // First of all: what has run out by now is lost, whatever the event says.
+        self.expire(now.instant);
+        match event {
+            Event::Tick => {}
+            Event::LeasesScanned { started: _, scan } => self.on_scanned(scan, now),
+            Event::ShardsListed(shards) => self.on_listed(shards, now),
+            Event::LeaseCreated { key, outcome } => self.on_created(&key, outcome, now.instant),
+            Event::LeaseWritten { id, result } => self.on_written(id, result, now.instant),
+            Event::LeaseDeleted { key, gone } => self.on_deleted(&key, gone),
+            Event::ShardRequested { token, request } => self.on_request(token, request, now),
+            Event::ShardProgressed { token, progress } => self.on_progress(token, progress),
+            Event::ShardStopped { token } => self.on_stopped(token),
+            Event::DrainRequested => self.on_drain_requested(),
+        }
+        self.advance(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Event::Tick`] is due; `None` once everything is released.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let held = self.held.values().map(|held| held.next_deadline(&self.timing));
+        let recurring = [self.scan.deadline(), self.audit.deadline().filter(|_| self.table.is_known())];
+        let recurring = recurring.into_iter().flatten().filter(|_| !self.is_draining());
+        held.chain(recurring).min()
+    }
+
+    /// The number of leases held, those that wait for their parents included.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The number of open leases without a live owner, as of the last scan.
+    #[must_use]
+    pub const fn unowned(&self) -> usize {
+        self.unowned
+    }
+
+    /// Every lease of the table as last seen, in the order of the keys.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<LeaseStatus> {
+        self.table.rows().map(|row| self.status(row)).collect()
+    }
+
+    fn status(&self, row: &crate::lease::LeaseRow) -> LeaseStatus {
+        let held = self.held.get(&row.key);
+        LeaseStatus {
+            key: row.key.clone(),
+            owner: row.owner.clone(),
+            checkpoint: row.checkpoint.clone(),
+            held: held.is_some(),
+            waits_for_parents: held.is_some_and(|held| held.stage == Stage::Waiting),
+            intent_open: row.intent.is_some(),
+            hash_range: row.hash_range,
+        }
+    }
+
+    /// Starts whatever is due.
+    fn advance(&mut self, now: Now) {
+        if !self.is_draining() {
+            self.scan_if_due(now.instant);
+            self.list_if_due(now.instant);
+        }
+        self.advance_held(now.instant);
+        self.end_drain();
+    }
+
+    const fn me(&self) -> &WorkerId {
+        &self.settings.worker
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(self.mode, Mode::Draining | Mode::Drained)
+    }
+
+    /// A number that this coordinator has not used yet.
+    const fn fresh_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}

@@ -1,0 +1,456 @@
+//! One held lease: its row as our last write left it, the write under way, and what waits for the next one.
+//!
+//! At most one write is under way. One whose outcome is unknown is sent again, the same bytes, and nothing else is written
+//! before it is answered or the lease is given up. Memory changes only once the table has: there is nothing to take back.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::api::{Answer, HeldLease, LossReason, Progress, ShardRequest, StopReason, WriteId, WriteResult};
+use super::timing::Timing;
+use super::writes;
+use crate::ids::{LeaseKey, LeaseToken, WorkerId};
+use crate::lease::{LeaseRow, LeaseWrite, WriteOutcome};
+use crate::mutant::{self, Mutant};
+use crate::position::{Position, RecordPosition};
+use crate::random::Random;
+use crate::time::{Instant, UnixMillis};
+
+/// A lease that this worker holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) token: LeaseToken,
+    pub(super) row: LeaseRow,
+    /// When the take was first sent.
+    pub(super) taken: Instant,
+    pub(super) stage: Stage,
+    /// When the write that proved the lease last was first sent.
+    proved: Instant,
+    flight: Option<Flight>,
+    request: Option<ShardRequest>,
+    ending: Option<Ending>,
+    progress: Progress,
+    release: Option<Release>,
+    renew_at: Instant,
+    /// Not before this, after a failure.
+    retry_at: Option<Instant>,
+    failures: u32,
+}
+
+/// Where the tasks of the shard are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not started: a parent is not done.
+    Waiting,
+    /// Started.
+    Running,
+    /// Told to stop.
+    Stopping,
+    /// Ended.
+    Stopped,
+}
+
+/// That the lease is to be released once nothing else is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Release {
+    /// How long not to take it again.
+    pub(super) cool_down: Option<Duration>,
+}
+
+/// How far the end of a shard has come.
+#[derive(Debug)]
+struct Ending {
+    /// The rows of the children that are not known to exist; the first one is being created.
+    to_create: VecDeque<LeaseRow>,
+    /// When to ask for the first one (again); `None` while the answer is due.
+    create_at: Option<Instant>,
+    children_named: bool,
+    failures: u32,
+}
+
+/// A write under way.
+#[derive(Debug)]
+struct Flight {
+    id: WriteId,
+    write: LeaseWrite,
+    purpose: Purpose,
+    first_sent: Instant,
+    /// Whether the outcome of an earlier sending is unknown: it may have been applied, or will be.
+    uncertain: bool,
+    /// When to send it again; `None` while an answer is due.
+    resend_at: Option<Instant>,
+}
+
+/// What a write is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Keeping the lease; carries progress.
+    Renewal,
+    /// The open request of the shard.
+    Request,
+    /// The first half of a shard's end.
+    Children,
+    /// The second half.
+    End,
+    /// Giving the lease back.
+    Release,
+}
+
+/// What the answer to a write means.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The write is stored; the lease is proved.
+    Stored(Stored),
+    /// Nothing is decided yet.
+    Open,
+    /// A mutant only: an intent of unknown outcome is given up and the batch cut anew.
+    Recut,
+    /// The lease is no longer ours.
+    Lost {
+        reason: LossReason,
+        /// Who has it.
+        to: Option<WorkerId>,
+    },
+}
+
+/// What a stored write has brought.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    /// The answer that the shard waits for.
+    pub(super) answer: Option<Answer>,
+    /// Whether the checkpoint moved.
+    pub(super) checkpointed: bool,
+    /// Set if the lease is no longer held, in order.
+    pub(super) finished: Option<Finished>,
+}
+
+/// How a lease was left in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finished {
+    /// The shard's end is stored.
+    Ended,
+    /// It was released.
+    Released(Release),
+}
+
+impl Held {
+    /// A lease whose take is stored. The take was first sent at `taken`.
+    pub(super) fn new(token: LeaseToken, row: LeaseRow, taken: Instant, renew_at: Instant) -> Self {
+        Self {
+            token,
+            row,
+            taken,
+            stage: Stage::Waiting,
+            proved: taken,
+            flight: None,
+            request: None,
+            ending: None,
+            progress: Progress::default(),
+            release: None,
+            renew_at,
+            retry_at: None,
+            failures: 0,
+        }
+    }
+
+    /// The local deadline.
+    pub(super) fn until(&self, timing: &Timing) -> Instant {
+        timing.until(self.proved)
+    }
+
+    /// Whether the shard has not been started and may be, if its parents allow.
+    pub(super) fn may_start(&self) -> bool {
+        self.stage == Stage::Waiting && self.release.is_none()
+    }
+
+    /// Starts the shard: the proof to hand to it.
+    pub(super) fn start(&mut self, timing: &Timing) -> HeldLease {
+        self.stage = Stage::Running;
+        HeldLease { token: self.token, row: self.row.clone(), until: self.until(timing) }
+    }
+
+    /// Whether this write is under way.
+    pub(super) fn has_flight(&self, id: WriteId) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.id == id)
+    }
+
+    /// Whether a request of the shard is open.
+    pub(super) const fn has_request(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// Opens a request. `children` are the rows of the children, for the end of a shard.
+    pub(super) fn accept(&mut self, request: ShardRequest, children: VecDeque<LeaseRow>, now: Instant) {
+        if matches!(request, ShardRequest::EndShard { .. }) {
+            let create_at = Some(now);
+            self.ending = Some(Ending { to_create: children, create_at, children_named: false, failures: 0 });
+        }
+        self.request = Some(request);
+    }
+
+    /// Takes in what the shard has settled; a checkpoint never moves back.
+    pub(super) fn on_progress(&mut self, progress: Progress) {
+        let Progress { settled, lag, urgent } = progress;
+        let known = self.progress.settled.as_ref().map(|(after, _)| after);
+        if let Some((after, arrival)) = settled
+            && known.is_none_or(|known| after > *known)
+        {
+            self.progress.settled = Some((after, arrival));
+        }
+        self.progress.lag = lag.or(self.progress.lag);
+        self.progress.urgent |= urgent;
+    }
+
+    /// Asks for the release of the lease, after everything that is still to be written.
+    pub(super) fn release(&mut self, cool_down: Option<Duration>) {
+        if matches!(self.request, Some(ShardRequest::Intend { .. })) && self.flight.is_none() {
+            // Nobody is left to put what it would announce.
+            self.request = None;
+        }
+        self.release.get_or_insert(Release { cool_down });
+    }
+
+    /// When this lease needs attention next.
+    pub(super) fn next_deadline(&self, timing: &Timing) -> Instant {
+        let write = match &self.flight {
+            Some(flight) => flight.resend_at,
+            None => Some(self.retry_at.map_or(self.renew_at, |retry| retry.min(self.renew_at))),
+        };
+        let create = self.ending.as_ref().and_then(|ending| ending.create_at);
+        [write, create].into_iter().flatten().fold(self.until(timing), Instant::min)
+    }
+
+    /// The row of a child that is to be created now.
+    pub(super) fn child_to_create(&mut self, now: Instant) -> Option<LeaseRow> {
+        let ending = self.ending.as_mut()?;
+        let row = ending.to_create.front()?;
+        ending.create_at.take_if(|at| *at <= now)?;
+        Some(row.clone())
+    }
+
+    /// A create ended: `stands` tells whether the row is known to stand in the table.
+    pub(super) fn on_created(
+        &mut self,
+        key: &LeaseKey,
+        stands: bool,
+        now: Instant,
+        timing: &Timing,
+        random: &mut Random,
+    ) {
+        let Some(ending) = &mut self.ending else { return };
+        if ending.to_create.front().is_none_or(|row| row.key != *key) {
+            return;
+        }
+        if stands {
+            ending.to_create.pop_front();
+            ending.failures = 0;
+            ending.create_at = Some(now);
+        } else {
+            ending.create_at = Some(timing.retry(now, ending.failures, random));
+            ending.failures = ending.failures.saturating_add(1);
+        }
+    }
+
+    /// The write that is to be sent now, if any. `fresh` is the id of a write that was not sent before.
+    pub(super) fn write_to_send(&mut self, fresh: WriteId, me: &WorkerId, now: Instant) -> Option<(WriteId, LeaseWrite)> {
+        if let Some(flight) = &mut self.flight {
+            flight.resend_at.take_if(|at| *at <= now)?;
+            return Some((flight.id, flight.write.clone()));
+        }
+        if self.retry_at.is_some_and(|retry| now < retry) {
+            return None;
+        }
+        let (purpose, write) = self.next_write(me, now)?;
+        let flight = Flight { id: fresh, write, purpose, first_sent: now, uncertain: false, resend_at: None };
+        let sent = (flight.id, flight.write.clone());
+        self.flight = Some(flight);
+        Some(sent)
+    }
+
+    fn next_write(&self, me: &WorkerId, now: Instant) -> Option<(Purpose, LeaseWrite)> {
+        let row = &self.row;
+        let request = match &self.request {
+            Some(ShardRequest::Intend { from, intent }) => Some(writes::intend(row, me, from, intent)),
+            Some(ShardRequest::Commit(commit)) => Some(writes::commit(row, me, commit)),
+            Some(ShardRequest::DropIntent { intent }) => Some(writes::drop_intent(row, me, intent)),
+            Some(ShardRequest::EndShard { .. }) => return self.end_write(me).or_else(|| self.renewal(me, now)),
+            Some(ShardRequest::GiveUp { .. }) => return Some(self.release_write(me)),
+            None => None,
+        };
+        if let Some(write) = request {
+            return Some((Purpose::Request, writes::with_lag(write, self.progress.lag)));
+        }
+        if self.release.is_some() {
+            return Some(self.release_write(me));
+        }
+        self.renewal(me, now)
+    }
+
+    fn end_write(&self, me: &WorkerId) -> Option<(Purpose, LeaseWrite)> {
+        let (Some(ShardRequest::EndShard { children }), Some(ending)) = (&self.request, &self.ending) else { return None };
+        if !ending.to_create.is_empty() {
+            return None;
+        }
+        if children.is_empty() || ending.children_named {
+            return Some((Purpose::End, writes::end(&self.row, me)));
+        }
+        let children = children.iter().map(|child| child.id.clone()).collect();
+        Some((Purpose::Children, writes::name_children(&self.row, me, children)))
+    }
+
+    fn release_write(&self, me: &WorkerId) -> (Purpose, LeaseWrite) {
+        (Purpose::Release, self.with_progress(writes::release(&self.row, me)))
+    }
+
+    fn renewal(&self, me: &WorkerId, now: Instant) -> Option<(Purpose, LeaseWrite)> {
+        let urgent = self.progress.urgent && self.settled().is_some();
+        (urgent || self.renew_at <= now).then(|| (Purpose::Renewal, self.with_progress(writes::renew(&self.row, me))))
+    }
+
+    /// What is settled beyond the row's checkpoint. An open intent goes first: it may cover the same records.
+    fn settled(&self) -> Option<&(RecordPosition, UnixMillis)> {
+        let settled = self.progress.settled.as_ref()?;
+        let beyond = match &self.row.checkpoint {
+            Position::After(checkpoint) => settled.0 > *checkpoint,
+            Position::AtTimestamp | Position::TrimHorizon | Position::Latest => true,
+            Position::ShardEnd => false,
+        };
+        (beyond && self.row.intent.is_none()).then_some(settled)
+    }
+
+    fn with_progress(&self, write: LeaseWrite) -> LeaseWrite {
+        let write = writes::with_lag(write, self.progress.lag);
+        match self.settled() {
+            Some(settled) => writes::with_checkpoint(write, &self.row, settled),
+            None => write,
+        }
+    }
+
+    /// Takes in the answer to a write.
+    pub(super) fn on_written(
+        &mut self,
+        id: WriteId,
+        result: WriteResult,
+        me: &WorkerId,
+        now: Instant,
+        timing: &Timing,
+        random: &mut Random,
+    ) -> Verdict {
+        let Some(flight) = self.flight.take_if(|flight| flight.id == id) else { return Verdict::Open };
+        match result {
+            WriteResult::Answered(WriteOutcome::Applied) => Verdict::Stored(self.on_stored(flight, timing, random)),
+            WriteResult::Answered(WriteOutcome::Conflict(found)) => {
+                if is_own_success(&flight, &self.row, found.as_deref(), me) {
+                    return Verdict::Stored(self.on_stored(flight, timing, random));
+                }
+                loss(found.map(|found| *found), me)
+            }
+            WriteResult::NotApplied if !flight.uncertain => {
+                self.retry_at = Some(self.back_off(now, timing, random));
+                Verdict::Open
+            }
+            WriteResult::Unknown if self.recuts(&flight) => {
+                self.request = None;
+                Verdict::Recut
+            }
+            // Also a later sending that was certainly not applied: an earlier one may have been.
+            WriteResult::NotApplied | WriteResult::Unknown => {
+                let resend_at = Some(self.back_off(now, timing, random));
+                self.flight = Some(Flight { uncertain: true, resend_at, ..flight });
+                Verdict::Open
+            }
+        }
+    }
+
+    fn recuts(&self, flight: &Flight) -> bool {
+        mutant::is(Mutant::RecutAfterUnknownIntent)
+            && flight.purpose == Purpose::Request
+            && matches!(self.request, Some(ShardRequest::Intend { .. }))
+    }
+
+    fn back_off(&mut self, now: Instant, timing: &Timing, random: &mut Random) -> Instant {
+        let at = timing.retry(now, self.failures, random);
+        self.failures = self.failures.saturating_add(1);
+        at
+    }
+
+    fn on_stored(&mut self, flight: Flight, timing: &Timing, random: &mut Random) -> Stored {
+        let row = flight.write.change.apply(&self.row);
+        let checkpointed = row.checkpoint != self.row.checkpoint;
+        self.row = row;
+        self.proved = flight.first_sent;
+        self.renew_at = timing.next_renewal(flight.first_sent, random);
+        self.retry_at = None;
+        self.failures = 0;
+        self.on_progress_stored();
+        let (answer, finished) = self.on_purpose_met(flight.purpose);
+        Stored { answer, checkpointed, finished }
+    }
+
+    fn on_progress_stored(&mut self) {
+        if self.row.lag == self.progress.lag {
+            self.progress.lag = None;
+        }
+        if let Position::After(checkpoint) = &self.row.checkpoint {
+            self.progress.settled.take_if(|(after, _)| *after <= *checkpoint);
+        }
+        self.progress.urgent &= self.progress.settled.is_some();
+    }
+
+    fn on_purpose_met(&mut self, purpose: Purpose) -> (Option<Answer>, Option<Finished>) {
+        let done = Answer::Done { checkpoint: self.row.checkpoint.clone() };
+        match purpose {
+            Purpose::Renewal => (None, None),
+            Purpose::Request => (self.request.take().map(|_| done), None),
+            Purpose::Children => {
+                if let Some(ending) = &mut self.ending {
+                    ending.children_named = true;
+                }
+                (None, None)
+            }
+            Purpose::End => (self.request.take().map(|_| done), Some(Finished::Ended)),
+            Purpose::Release => {
+                let asked = match self.request.take() {
+                    Some(ShardRequest::GiveUp { cool_down }) => Some(Release { cool_down: Some(cool_down) }),
+                    Some(_) | None => None,
+                };
+                let release = asked.or(self.release).unwrap_or(Release { cool_down: None });
+                (asked.map(|_| done), Some(Finished::Released(release)))
+            }
+        }
+    }
+
+    /// How a shard is stopped for this reason: nothing to do if it does not run.
+    pub(super) fn stop(&mut self, why: StopReason) -> Option<StopReason> {
+        let tell = match self.stage {
+            Stage::Running => true,
+            Stage::Stopping => why != StopReason::Drain,
+            Stage::Waiting | Stage::Stopped => false,
+        };
+        if tell {
+            self.stage = Stage::Stopping;
+        }
+        tell.then_some(why)
+    }
+}
+
+/// Whether a rejected write of ours is what made the row as it was found. Only an earlier sending of the same bytes can have
+/// done so, and then the row is what the write leaves, attribute for attribute.
+fn is_own_success(flight: &Flight, before: &LeaseRow, found: Option<&LeaseRow>, me: &WorkerId) -> bool {
+    let Some(found) = found else { return false };
+    let naive = mutant::is(Mutant::KclConflictRule) || mutant::is(Mutant::RecutAfterUnknownIntent);
+    if naive && found.owner.as_ref() == Some(me) && found.counter == flight.write.change.counter {
+        return true;
+    }
+    flight.uncertain && flight.write.change.apply(before) == *found
+}
+
+fn loss(found: Option<LeaseRow>, me: &WorkerId) -> Verdict {
+    match found {
+        None => Verdict::Lost { reason: LossReason::Deleted, to: None },
+        Some(LeaseRow { owner: Some(owner), .. }) if owner != *me => {
+            Verdict::Lost { reason: LossReason::Taken, to: Some(owner) }
+        }
+        Some(_) => Verdict::Lost { reason: LossReason::Changed, to: None },
+    }
+}

@@ -1,0 +1,148 @@
+//! What each operation asks of its row and what it changes: the one place where conditions are made.
+//!
+//! Every write adds one to the counter it asks for. A write that names less in its condition than listed here has lost or
+//! repeated records in the model of the protocol.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::api::{Commit, CoordinatorSettings, InitialPosition};
+use crate::ids::{ShardId, WorkerId};
+use crate::lease::{Change, Expect, Field, LeaseRow, LeaseWrite};
+use crate::position::{Position, RecordPosition};
+use crate::time::UnixMillis;
+
+/// Makes `settings.worker` the owner of a row, if it still has the observed counter, owner, checkpoint and intent. A row that
+/// the KCL made gets what we keep beside its attributes.
+pub(super) fn take(row: &LeaseRow, settings: &CoordinatorSettings, wall: UnixMillis) -> LeaseWrite {
+    let me = &settings.worker;
+    let expect = Expect {
+        counter: row.counter,
+        owner: Some(row.owner.clone()),
+        checkpoint: Some(row.checkpoint.clone()),
+        intent: Some(row.intent.clone()),
+        no_checkpoint_owner: false,
+    };
+    let switched = row.owner.as_ref().is_some_and(|owner| owner != me) || row.checkpoint_owner.as_ref() == Some(me);
+    let change = Change {
+        owner: Field::Set(me.clone()),
+        owner_switches: switched.then_some(row.owner_switches + 1),
+        end_handoff: row.checkpoint_owner.is_some(),
+        start: pinned_start(row, settings.initial_position, wall),
+        stream_created: stamp(row.stream_created, settings.stream_created),
+        wanted: removal(row.wanted.as_ref()),
+        ..Change::counter(row.counter.next())
+    };
+    LeaseWrite { key: row.key.clone(), expect, change }
+}
+
+/// Keeps a lease.
+pub(super) fn renew(row: &LeaseRow, me: &WorkerId) -> LeaseWrite {
+    let expect = Expect { owner: Some(Some(me.clone())), no_checkpoint_owner: true, ..Expect::counter(row.counter) };
+    LeaseWrite { key: row.key.clone(), expect, change: Change::counter(row.counter.next()) }
+}
+
+/// Records how far behind the shard is; rides on any write.
+pub(super) fn with_lag(mut write: LeaseWrite, lag: Option<u64>) -> LeaseWrite {
+    if let Some(lag) = lag {
+        write.change.lag = Field::Set(lag);
+    }
+    write
+}
+
+/// Moves the checkpoint with a write, where no intent is involved.
+pub(super) fn with_checkpoint(
+    mut write: LeaseWrite,
+    row: &LeaseRow,
+    (after, arrival): &(RecordPosition, UnixMillis),
+) -> LeaseWrite {
+    write.expect.checkpoint = Some(row.checkpoint.clone());
+    write.expect.intent = Some(None);
+    write.change.checkpoint = Some(Position::After(after.clone()));
+    write.change.owner_switches = Some(0);
+    write.change.arrival = Field::Set(*arrival);
+    write
+}
+
+/// Records an intent, if the batch was cut at the row's checkpoint and no other intent is open.
+pub(super) fn intend(row: &LeaseRow, me: &WorkerId, from: &Position, intent: &Bytes) -> LeaseWrite {
+    let mut write = renew(row, me);
+    write.expect.checkpoint = Some(from.clone());
+    write.expect.intent = Some(None);
+    write.change.intent = Field::Set(intent.clone());
+    write
+}
+
+/// Moves the checkpoint to the end of a batch and settles its intent, perhaps recording the next one.
+pub(super) fn commit(row: &LeaseRow, me: &WorkerId, commit: &Commit) -> LeaseWrite {
+    let Commit { from, after, arrival, chain, intent, next } = commit;
+    let mut write = with_checkpoint(renew(row, me), row, &(after.clone(), *arrival));
+    write.expect.checkpoint = Some(from.clone());
+    write.expect.intent = Some(intent.clone());
+    write.change.chain = chain.clone().map_or(Field::Keep, Field::Set);
+    write.change.intent = match next {
+        Some(next) => Field::Set(next.clone()),
+        None => removal(intent.as_ref()),
+    };
+    write
+}
+
+/// Removes exactly this intent.
+pub(super) fn drop_intent(row: &LeaseRow, me: &WorkerId, intent: &Bytes) -> LeaseWrite {
+    let mut write = renew(row, me);
+    write.expect.intent = Some(Some(intent.clone()));
+    write.change.intent = Field::Remove;
+    write
+}
+
+/// Names the children of a shard that was read to its end.
+pub(super) fn name_children(row: &LeaseRow, me: &WorkerId, children: BTreeSet<ShardId>) -> LeaseWrite {
+    let mut write = renew(row, me);
+    write.change.children = Some(children);
+    write
+}
+
+/// Completes a lease: `SHARD_END`, if no intent is open. A completed lease needs no owner.
+pub(super) fn end(row: &LeaseRow, me: &WorkerId) -> LeaseWrite {
+    let mut write = renew(row, me);
+    write.expect.checkpoint = Some(row.checkpoint.clone());
+    write.expect.intent = Some(None);
+    write.change.checkpoint = Some(Position::ShardEnd);
+    write.change.owner = Field::Remove;
+    write.change.owner_switches = Some(0);
+    write
+}
+
+/// Writes the owner out.
+pub(super) fn release(row: &LeaseRow, me: &WorkerId) -> LeaseWrite {
+    let mut write = renew(row, me);
+    write.change.owner = Field::Remove;
+    write
+}
+
+/// Where a row without a position is to start from, if that is not pinned yet.
+fn pinned_start(row: &LeaseRow, initial: InitialPosition, wall: UnixMillis) -> Field<UnixMillis> {
+    let start = match (&row.checkpoint, initial) {
+        (Position::Latest, _) => wall,
+        (Position::AtTimestamp, InitialPosition::Timestamp(time)) => time,
+        // The KCL does not store its time. With none of our own, the oldest record loses nothing.
+        (Position::AtTimestamp, InitialPosition::TrimHorizon | InitialPosition::Latest) => UnixMillis(0),
+        (Position::TrimHorizon | Position::After(_) | Position::ShardEnd, _) => return Field::Keep,
+    };
+    stamp(row.start, start)
+}
+
+fn stamp<T>(present: Option<T>, value: T) -> Field<T> {
+    match present {
+        Some(_) => Field::Keep,
+        None => Field::Set(value),
+    }
+}
+
+fn removal<A, B>(present: Option<&A>) -> Field<B> {
+    match present {
+        Some(_) => Field::Remove,
+        None => Field::Keep,
+    }
+}
