@@ -26,6 +26,7 @@ pub(crate) fn check(values: &Values, problems: &mut Vec<Problem>, warnings: &mut
     problems.extend(idle_before_fetch(values));
     problems.extend(compression_level(values));
     problems.extend(two_places_to_set_aside(values));
+    problems.extend(nowhere_to_set_aside(values));
     problems.extend(memory(values));
     warnings.extend(keys_without_effect(values));
     warnings.extend(no_place_to_set_aside(values));
@@ -75,6 +76,21 @@ fn two_places_to_set_aside(values: &Values) -> Option<Problem> {
         .then(|| values.problem("sink.set_aside_path", "is given beside sink.set_aside_bucket; give one of the two"))
 }
 
+/// Objects are set aside beside the others; Firehose needs a place, and stdout has none.
+fn nowhere_to_set_aside(values: &Values) -> Option<Problem> {
+    let asked = values.text("source.outside_hash_range") == Some("set-aside");
+    let missing = match values.text("sink.type")? {
+        "firehose" if !has_place_to_set_aside(values) => "sink.set_aside_bucket or sink.set_aside_path",
+        "stdout" => "a sink other than \"stdout\"",
+        _ => return None,
+    };
+    asked.then(|| values.problem("source.outside_hash_range", format!("needs {missing}")))
+}
+
+fn has_place_to_set_aside(values: &Values) -> bool {
+    values.text("sink.set_aside_bucket").or(values.text("sink.set_aside_path")).is_some()
+}
+
 // === memory ===
 
 /// What the sink has to hold at least, and the key that says so.
@@ -85,6 +101,8 @@ struct SinkNeed {
 }
 
 fn sink_need(values: &Values) -> Option<SinkNeed> {
+    // Without a type, the section's defaults speak for no sink.
+    values.text("sink.type")?;
     if let Some(bytes) = values.size("sink.buffer_size") {
         let says = format!("{} for an object of sink.buffer_size", format_size(bytes));
         return Some(SinkNeed { bytes, key: "sink.buffer_size", says });
@@ -130,7 +148,6 @@ fn memory(values: &Values) -> Option<Problem> {
 
 fn keys_without_effect(values: &Values) -> Vec<Problem> {
     let store = values.text("leases.store").unwrap_or_default();
-    let place = values.text("sink.set_aside_bucket").or(values.text("sink.set_aside_path"));
     let mut idle: Vec<(&str, &str)> = Vec::new();
     match store {
         "sqlite" => idle.extend([
@@ -141,7 +158,7 @@ fn keys_without_effect(values: &Values) -> Vec<Problem> {
         "dynamodb" => idle.push(("leases.path", "leases.store is \"dynamodb\"")),
         _ => {}
     }
-    if values.text("sink.type") == Some("firehose") && place.is_none() {
+    if values.text("sink.type") == Some("firehose") && !has_place_to_set_aside(values) {
         idle.extend([
             ("sink.error_prefix", "there is no place to set records aside"),
             ("sink.time_zone", "there is no place to set records aside"),
@@ -158,9 +175,7 @@ fn is_default(values: &Values, path: &str) -> bool {
 }
 
 fn no_place_to_set_aside(values: &Values) -> Option<Problem> {
-    let nowhere = values.text("sink.type") == Some("firehose")
-        && values.text("sink.set_aside_bucket").is_none()
-        && values.text("sink.set_aside_path").is_none();
+    let nowhere = values.text("sink.type") == Some("firehose") && !has_place_to_set_aside(values);
     let what = "is not given, nor is sink.set_aside_path: a shard will stop at a record that Firehose cannot take";
     nowhere.then(|| Problem::new("sink.set_aside_bucket", what))
 }

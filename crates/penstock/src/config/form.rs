@@ -159,6 +159,9 @@ fn url(text: &str) -> Result<(), String> {
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err("does not begin with http:// or https://".to_owned());
     }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("holds a user name; credentials come from the SDK's chain".to_owned());
+    }
     if uri.host().is_none_or(str::is_empty) {
         return Err("names no host".to_owned());
     }
@@ -324,6 +327,7 @@ mod tests {
             (Form::Url, "http://x/path", "goes on after the port"),
             (Form::Url, "ftp://x", "does not begin with http:// or https://"),
             (Form::Url, "http://", "is not an address"),
+            (Form::Url, "http://me:secret@x", "holds a user name; credentials come from the SDK's chain"),
             (Form::Stream, "arn:aws:kinesis:eu-west-1:12:stream/x", "is not the ARN of a stream"),
             (
                 Form::Stream,

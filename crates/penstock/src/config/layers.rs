@@ -5,6 +5,7 @@
 use super::problem::{Origin, Problem, Problems};
 use super::schema::{self, Fallback, KEYS, Key};
 use super::suggest;
+use super::value::quote;
 use config::{Config, Map, Source, Value, ValueKind};
 use std::ffi::OsString;
 use std::path::Path;
@@ -119,9 +120,10 @@ fn read_table(table: &DeTable<'_>, section: &str, origin_at: &dyn Fn(usize) -> O
     }
 }
 
-/// A name that holds a dot itself must not look like a path.
+/// A name that needs quotes in TOML keeps them, so that none looks like a path.
 fn join(section: &str, name: &str) -> String {
-    let name = if name.contains('.') { format!("{name:?}") } else { name.to_owned() };
+    let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let name = if bare { name.to_owned() } else { quote(name) };
     if section.is_empty() { name } else { format!("{section}.{name}") }
 }
 

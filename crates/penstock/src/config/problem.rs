@@ -82,7 +82,7 @@ impl Problem {
     }
 }
 
-/// A line stays a line, whatever was pasted into a value.
+/// A problem stays readable, whatever was pasted into a value.
 fn shorten(value: String) -> String {
     const LONGEST: usize = 120;
     match value.char_indices().nth(LONGEST) {
@@ -93,18 +93,13 @@ fn shorten(value: String) -> String {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.key)?;
-        if let Some(value) = &self.value {
-            write!(f, " = {value}")?;
-        }
-        if let Some(origin) = &self.origin {
-            write!(f, " ({origin})")?;
-        }
-        write!(f, ": {}", self.what)?;
-        if let Some(allowed) = &self.allowed {
-            write!(f, "; allowed: {allowed}")?;
-        }
-        Ok(())
+        let value = self.value.as_ref().map_or(String::new(), |value| format!(" = {value}"));
+        let origin = self.origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})"));
+        let allowed = self.allowed.as_ref().map_or(String::new(), |allowed| format!("; allowed: {allowed}"));
+        let line = format!("{}{value}{origin}: {}{allowed}", self.key, self.what);
+        // Keys, files and variables may be called anything; a problem stays on its line.
+        line.chars()
+            .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") })
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) static KEYS: &[Key] = &[
         Choice(&["deliver", "set-aside", "drop"]),
         Value("deliver"),
         "What to do with user records of an aggregate whose key hashes outside the shard, which happens around a \
-         reshard. The Kinesis Client Library drops them.",
+         reshard. The Kinesis Client Library drops them. set-aside needs a sink with a place for it.",
     ),
     key(
         "leases.store",
@@ -138,7 +138,8 @@ pub(crate) static KEYS: &[Key] = &[
         Value("penstock-leases.db"),
         "The SQLite file, which all workers of the host share; created if it is missing.",
     ),
-    // Ten renewals in 3 s are the fastest that a table is worth; beyond ten minutes a dead worker's shards stand still too long.
+    // A third of it is the renewal interval, which below a second costs more than it wins; beyond ten minutes a dead
+    // worker's shards stand still too long.
     key(
         "leases.failover_time",
         Duration(Time::from_secs(1), Time::from_secs(600)),

@@ -353,6 +353,7 @@ fn a_file_that_is_no_configuration_is_one_problem() {
     assert_eq!(refused("[sink\ntype = 1"), ["p.toml:1: is not TOML: unclosed table, expected `]`"]);
     assert_eq!(refused("[log]\nlevel = \"info\"\nlevel = \"warn\""), ["p.toml:3: is not TOML: duplicate key"]);
     assert_eq!(refused("sink = \"s3\"")[0], "sink (p.toml:1): is a section; give its keys, as in sink.type");
+    assert_eq!(refused("\"a\\nb\" = 1")[0], "\"a\\nb\" (p.toml:1): unknown key");
     assert_eq!(refused("[[sink]]\ntype = \"s3\"")[0], "sink (p.toml:1): is a section; give its keys, as in sink.type");
     assert_eq!(refused("\"sink.type\" = \"s3\"")[0], "\"sink.type\" (p.toml:1): unknown key; did you mean sink.type?");
 }
@@ -383,6 +384,21 @@ fn mistakes_outside_the_file_name_their_place() {
             "sink.buffer_size = \"64\" (PENSTOCK__SINK__BUFFER_SIZE): has no unit; write it as in \"64MiB\" (units: B, KB, KiB, MB, MiB, GB, GiB); allowed: 1MiB to 5GiB",
         ]
     );
+}
+
+#[test]
+fn setting_aside_needs_a_place() {
+    let place =
+        |sink: &str, rest: &str| sound(sink, rest).replace("streams", "outside_hash_range = \"set-aside\"\nstreams");
+    for (sink, needed) in
+        [("firehose", "sink.set_aside_bucket or sink.set_aside_path"), ("stdout", "a sink other than \"stdout\"")]
+    {
+        let said = format!("source.outside_hash_range = \"set-aside\" (p.toml:4): needs {needed}");
+        assert_eq!(refused(&place(sink, "")), [said]);
+    }
+    for (sink, rest) in [("s3", ""), ("directory", ""), ("firehose", "set_aside_bucket = \"aside\"")] {
+        assert!(load_text(&place(sink, rest)).is_ok(), "{sink}");
+    }
 }
 
 #[test]
