@@ -1,1 +1,9 @@
 //! Without AWS: SQLite leases, and local Kinesis and Firehose endpoints with the services' limits.
+
+pub mod clock;
+pub mod faults;
+mod firehose;
+mod kinesis;
+mod limits;
+pub mod server;
+mod wire;
