@@ -73,8 +73,11 @@ pub async fn for_service(base: &SdkConfig, service: &ServiceSettings) -> SdkConf
         builder.set_endpoint_url(Some(endpoint.clone()));
     }
     if let Some(role) = &service.role {
-        // Built on the base: STS is asked in the base's own Region, by its own credentials.
+        // Built on the base: STS is asked by its credentials, and in its Region if it has one.
         let mut provider = AssumeRoleProvider::builder(&role.arn).session_name("penstock").configure(base);
+        if let (None, Some(region)) = (base.region(), &service.region) {
+            provider = provider.region(Region::new(region.clone()));
+        }
         if let Some(external_id) = &role.external_id {
             provider = provider.external_id(external_id);
         }

@@ -77,7 +77,8 @@ impl CredentialSource {
 
     async fn fetch(&self, now: SystemTime) -> Result<Cached, SeamError> {
         let denied = |message: String| SeamError::new("credentials", "the object store", ErrorClass::Denied, message);
-        let provider = self.provider.as_ref().ok_or_else(|| denied("no credentials provider is configured".to_owned()))?;
+        let provider =
+            self.provider.as_ref().ok_or_else(|| denied("no credentials provider is configured".to_owned()))?;
         let credentials = tokio::time::timeout(TIME_OUT, provider.provide_credentials())
             .await
             .map_err(|_| denied(format!("no AWS credentials within {TIME_OUT:?}")))?

@@ -3,20 +3,67 @@
 //! Codes and reactions: the services' API models and error tables. Nothing is matched on message text.
 
 use std::error::Error;
+use std::fmt;
 
+use aws_config::SdkConfig;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use penstock_engine::ports::{ErrorClass, SeamError};
 
-/// Turns an SDK error into the engine's, keeping the service's code, text and request id.
+/// Where a client's calls go, to be named in errors: an operator who mistyped a Region or an endpoint has to read it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    region: Option<String>,
+    endpoint: Option<String>,
+}
+
+impl Place {
+    pub(crate) fn of(config: &SdkConfig) -> Self {
+        Self { region: config.region().map(ToString::to_string), endpoint: config.endpoint_url().map(str::to_owned) }
+    }
+
+    /// [`seam_error`], naming this place where it may be what is wrong.
+    pub(crate) fn error<E>(&self, operation: &'static str, subject: &str, error: SdkError<E, Response>) -> SeamError
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let answered = matches!(error, SdkError::ServiceError(_));
+        let mut error = seam_error(operation, subject, error);
+        match error.class {
+            ErrorClass::NotFound => {
+                error.message.push_str(&format!("; looked {self}: check the name, the Region and the account"));
+            }
+            ErrorClass::Transient | ErrorClass::Fatal if !answered => error.message.push_str(&format!(" ({self})")),
+            _ => {}
+        }
+        error
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.endpoint, &self.region) {
+            (Some(endpoint), _) => write!(f, "at {endpoint}"),
+            (None, Some(region)) => write!(f, "in {region}"),
+            (None, None) => f.write_str("without a Region"),
+        }
+    }
+}
+
+/// Turns an SDK error into the engine's, keeping the service's code, text and request id, in one line, and saying what to do
+/// where that is known.
 pub fn seam_error<E>(operation: &'static str, subject: &str, error: SdkError<E, Response>) -> SeamError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let (class, message) = describe(&error);
-    SeamError::new(operation, subject, class, message).with_source(error)
+    let (class, mut message) = describe(&error);
+    if let Some(advice) = error.meta().code().and_then(|code| advice(operation, code)) {
+        message.push_str("; ");
+        message.push_str(&advice);
+    }
+    SeamError::new(operation, subject, class, one_line(&message)).with_source(error)
 }
 
 fn describe<E>(error: &SdkError<E, Response>) -> (ErrorClass, String)
@@ -24,25 +71,81 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match error {
-        SdkError::TimeoutError(_) => (ErrorClass::Transient, "the call timed out".to_owned()),
         SdkError::ServiceError(service) => {
             let meta = service.err().meta();
             let status = service.raw().status().as_u16();
-            let code = meta.code().unwrap_or("no error code");
-            let text = meta.message().unwrap_or("no message");
             let request = meta.extra("aws_request_id").map_or(String::new(), |id| format!(", request {id}"));
+            let Some(code) = meta.code() else {
+                return (
+                    class_of_status(status),
+                    format!("an error without a code (HTTP {status}{request}); is the endpoint the service's?"),
+                );
+            };
+            let text = meta.message().unwrap_or("no message");
             (class_of_code(code, status), format!("{code}: {text} (HTTP {status}{request})"))
         }
+        // An answer of which nothing can be read but its status, such as a web page.
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
-            (ErrorClass::Fatal, format!("the answer cannot be read (HTTP {status}): {}", chain(error)))
+            let class = if status >= 300 { class_of_status(status) } else { ErrorClass::Fatal };
+            (class, format!("the answer cannot be read (HTTP {status}): {}", chain(error)))
         }
         _ if has_cause::<CredentialsError>(error) => {
             (ErrorClass::Denied, format!("no credentials could be had: {}", chain(error)))
         }
+        SdkError::TimeoutError(_) => (ErrorClass::Transient, format!("the call timed out: {}", chain(error))),
         SdkError::DispatchFailure(_) => (ErrorClass::Transient, format!("no answer: {}", chain(error))),
         _ => (ErrorClass::Fatal, chain(error)),
     }
+}
+
+/// What an operator does about a code, where that is more than waiting.
+fn advice(operation: &str, code: &str) -> Option<String> {
+    match code {
+        "AccessDeniedException" | "AccessDenied" => {
+            Some(format!("allow {} to the credentials in use", iam_action(operation)))
+        }
+        "UnrecognizedClientException" | "InvalidClientTokenId" => {
+            Some("this access key is not known there: check where the credentials come from, and the Region".to_owned())
+        }
+        "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" => {
+            Some("check the secret access key, and the clock".to_owned())
+        }
+        "ExpiredToken" | "ExpiredTokenException" => Some("renew the credentials".to_owned()),
+        "RequestExpired" => Some("check the clock".to_owned()),
+        "KMSAccessDeniedException" => Some("allow kms:Decrypt on the key of the stream".to_owned()),
+        "KMSNotFoundException"
+        | "KMSDisabledException"
+        | "KMSInvalidStateException"
+        | "KMSOptInRequired"
+        | "InvalidKMSResourceException" => Some("mend the KMS key of the stream; nothing is lost meanwhile".to_owned()),
+        _ => None,
+    }
+}
+
+/// The name of an operation's permission.
+fn iam_action(operation: &str) -> String {
+    let service = match operation {
+        "DescribeStreamSummary" | "ListShards" | "GetShardIterator" | "GetRecords" => "kinesis",
+        "DescribeDeliveryStream" | "PutRecordBatch" => "firehose",
+        _ => "dynamodb",
+    };
+    format!("{service}:{operation}")
+}
+
+/// The class of an answer that has a status and no code.
+const fn class_of_status(status: u16) -> ErrorClass {
+    match status {
+        401 | 403 => ErrorClass::Denied,
+        429 => ErrorClass::Throttled,
+        408 | 500.. => ErrorClass::Transient,
+        // Anyone may have answered here: nothing is known of what the service would have said.
+        _ => ErrorClass::Fatal,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// The class of an error code; codes that are not known go by the HTTP status.
@@ -55,6 +158,10 @@ pub fn class_of_code(code: &str, status: u16) -> ErrorClass {
         | "Throttling"
         | "RequestLimitExceeded"
         | "TooManyRequestsException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "ThrottledException"
+        | "BandwidthLimitExceeded"
         | "KMSThrottlingException"
         | "ResourceInUseException"
         | "TransactionConflictException"
@@ -92,10 +199,11 @@ pub fn class_of_code(code: &str, status: u16) -> ErrorClass {
         | "RequestTimeoutException"
         | "ReplicatedWriteConflictException" => ErrorClass::Transient,
 
-        _ if status >= 500 => ErrorClass::Transient,
-        _ if status == 429 => ErrorClass::Throttled,
-        _ if status >= 400 => ErrorClass::Rejected,
-        _ => ErrorClass::Fatal,
+        _ => match class_of_status(status) {
+            // The service itself refused it, and said why.
+            ErrorClass::Fatal if status >= 400 => ErrorClass::Rejected,
+            class => class,
+        },
     }
 }
 

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_firehose::Client;
+use aws_sdk_firehose::error::ProvideErrorMetadata;
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types as sdk;
 use bytes::Bytes;
 use penstock_engine::ports::{CallLimits, CallSink, CallTarget, EntryOutcome, ErrorClass, SeamError};
 
-use crate::error::seam_error;
+use crate::error::Place;
 use crate::limits::{FIREHOSE_MAX_CALL_BYTES, FIREHOSE_MAX_RECORD_BYTES, FIREHOSE_MAX_RECORDS};
 
 /// One delivery stream.
@@ -17,13 +18,35 @@ use crate::limits::{FIREHOSE_MAX_CALL_BYTES, FIREHOSE_MAX_RECORD_BYTES, FIREHOSE
 pub struct FirehoseSink {
     client: Client,
     delivery_stream: String,
+    place: Place,
 }
 
 impl FirehoseSink {
     /// A sink over a configuration that has its Region, endpoint and credentials.
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, delivery_stream: &str) -> Self {
-        Self { client: Client::new(config), delivery_stream: delivery_stream.to_owned() }
+        Self { client: Client::new(config), delivery_stream: delivery_stream.to_owned(), place: Place::of(config) }
+    }
+
+    /// What a description says of how records are taken there; an error if none are.
+    fn target(&self, stream: &sdk::DeliveryStreamDescription) -> Result<CallTarget, SeamError> {
+        let unfit =
+            |class, problem| SeamError::new("DescribeDeliveryStream", self.delivery_stream.as_str(), class, problem);
+        match &stream.delivery_stream_status {
+            sdk::DeliveryStreamStatus::Active => {}
+            status => return Err(unfit(ErrorClass::NotFound, format!("the delivery stream is {status}, not ACTIVE"))),
+        }
+        match &stream.delivery_stream_type {
+            sdk::DeliveryStreamType::KinesisStreamAsSource
+            | sdk::DeliveryStreamType::MskAsSource
+            | sdk::DeliveryStreamType::DatabaseAsSource => {
+                let source = &stream.delivery_stream_type;
+                let problem =
+                    format!("the delivery stream takes no direct puts ({source}); name one with a direct put source");
+                Err(unfit(ErrorClass::Rejected, problem))
+            }
+            _ => Ok(CallTarget { packable: Some(is_plain_to_s3(stream)) }),
+        }
     }
 
     fn broken(&self, operation: &'static str, problem: &str) -> SeamError {
@@ -44,45 +67,36 @@ impl CallSink for FirehoseSink {
     async fn probe(&self) -> Result<CallTarget, SeamError> {
         const OPERATION: &str = "DescribeDeliveryStream";
         let described = self.client.describe_delivery_stream().delivery_stream_name(&self.delivery_stream).send().await;
-        let error = match described {
-            Ok(output) => {
-                let stream = output
-                    .delivery_stream_description
-                    .ok_or_else(|| self.broken(OPERATION, "the answer has no description"))?;
-                return match stream.delivery_stream_status {
-                    sdk::DeliveryStreamStatus::Active => Ok(CallTarget { packable: Some(is_plain_to_s3(&stream)) }),
-                    status => Err(SeamError::new(
-                        OPERATION,
-                        self.delivery_stream.as_str(),
-                        ErrorClass::NotFound,
-                        format!("the delivery stream is {status}, not ACTIVE"),
-                    )),
-                };
+        match described {
+            Ok(output) => match output.delivery_stream_description {
+                Some(stream) => self.target(&stream),
+                None => Err(self.broken(OPERATION, "the answer has no description")),
+            },
+            // The permission is for this look alone; without it records can still be put, but not packed unasked.
+            Err(error) if matches!(error.code(), Some("AccessDeniedException" | "AccessDenied")) => {
+                Ok(CallTarget { packable: None })
             }
-            Err(error) => seam_error(OPERATION, &self.delivery_stream, error),
-        };
-        // The permission is for this look alone; without it records can still be put, but not packed unasked.
-        match error.class {
-            ErrorClass::Denied if is_access_denied(&error) => Ok(CallTarget { packable: None }),
-            _ => Err(error),
+            Err(error) => Err(self.place.error(OPERATION, &self.delivery_stream, error)),
         }
     }
 
-    async fn call(&self, entries: &[Bytes], _time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
+    async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
         const OPERATION: &str = "PutRecordBatch";
         let records = entries
             .iter()
             .map(|entry| sdk::Record::builder().data(Blob::from_maybe_shared(entry.clone())).build())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| self.broken(OPERATION, &error.to_string()))?;
-        let output = self
+        let call = self
             .client
             .put_record_batch()
             .delivery_stream_name(&self.delivery_stream)
             .set_records(Some(records))
-            .send()
+            .send();
+        let output = tokio::time::timeout(time_out, call)
             .await
-            .map_err(|error| seam_error(OPERATION, &self.delivery_stream, error))?;
+            .map_err(|_| SeamError::timed_out(OPERATION, self.delivery_stream.as_str(), time_out))?
+            .map_err(|error| self.place.error(OPERATION, &self.delivery_stream, error))?;
         if output.request_responses.len() != entries.len() {
             let problem = format!("{} outcomes for {} records", output.request_responses.len(), entries.len());
             return Err(self.broken(OPERATION, &problem));
@@ -97,10 +111,6 @@ fn outcome(entry: sdk::PutRecordBatchResponseEntry) -> EntryOutcome {
         None => EntryOutcome::Delivered,
         Some(code) => EntryOutcome::Failed { code, message: entry.error_message.unwrap_or_default() },
     }
-}
-
-fn is_access_denied(error: &SeamError) -> bool {
-    error.message.starts_with("AccessDenied")
 }
 
 /// Whether nothing between Firehose and S3 looks at the boundaries of its records: exactly one destination, plain S3, without

@@ -16,7 +16,7 @@ use penstock_core::shard::{ChildShard, ShardListing};
 use penstock_core::time::UnixMillis;
 use penstock_engine::ports::{ErrorClass, Fetched, OpenAt, SeamError, ShardIterator, ShardSource, StreamDescription};
 
-use crate::error::seam_error;
+use crate::error::Place;
 use crate::limits::KINESIS_MAX_SHARDS_PER_PAGE;
 
 /// One stream, by name or ARN.
@@ -24,6 +24,7 @@ use crate::limits::KINESIS_MAX_SHARDS_PER_PAGE;
 pub struct KinesisSource {
     client: Client,
     stream: StreamRef,
+    place: Place,
 }
 
 /// How a stream is named in calls.
@@ -71,7 +72,7 @@ impl KinesisSource {
     /// A source over a client whose configuration has its Region, endpoint and credentials.
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, stream: StreamRef) -> Self {
-        Self { client: Client::new(config), stream }
+        Self { client: Client::new(config), stream, place: Place::of(config) }
     }
 
     async fn page_of_shards(&self, token: Option<String>) -> Result<(Vec<sdk::Shard>, Option<String>), SeamError> {
@@ -84,7 +85,7 @@ impl KinesisSource {
             .max_results(KINESIS_MAX_SHARDS_PER_PAGE)
             .send()
             .await
-            .map_err(|error| seam_error("ListShards", self.stream.as_str(), error))?;
+            .map_err(|error| self.place.error("ListShards", self.stream.as_str(), error))?;
         Ok((output.shards.unwrap_or_default(), output.next_token))
     }
 }
@@ -99,7 +100,7 @@ impl ShardSource for KinesisSource {
             .set_stream_arn(self.stream.arn())
             .send()
             .await
-            .map_err(|error| seam_error("DescribeStreamSummary", self.stream.as_str(), error))?;
+            .map_err(|error| self.place.error("DescribeStreamSummary", self.stream.as_str(), error))?;
         let Some(summary) = output.stream_description_summary else {
             return Err(broken("DescribeStreamSummary", self.stream.as_str(), "the answer has no summary"));
         };
@@ -146,7 +147,7 @@ impl ShardSource for KinesisSource {
                 .shard_iterator_type(sdk::ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(sequence.as_str()),
         };
-        let output = call.send().await.map_err(|error| seam_error("GetShardIterator", shard.as_str(), error))?;
+        let output = call.send().await.map_err(|error| self.place.error("GetShardIterator", shard.as_str(), error))?;
         output
             .shard_iterator
             .map(ShardIterator)
@@ -162,7 +163,7 @@ impl ShardSource for KinesisSource {
             .limit(i32::try_from(max_records).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| seam_error("GetRecords", shard.as_str(), error))?;
+            .map_err(|error| self.place.error("GetRecords", shard.as_str(), error))?;
         fetched(output).map_err(|problem| broken("GetRecords", shard.as_str(), &problem))
     }
 }

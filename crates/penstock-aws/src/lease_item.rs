@@ -223,8 +223,12 @@ fn write_canonical(out: &mut Vec<u8>, name: &str, value: &AttributeValue) {
         AttributeValue::Ss(values) => sorted(out, b's', values.iter().map(String::as_bytes).collect()),
         AttributeValue::Ns(values) => sorted(out, b'n', values.iter().map(String::as_bytes).collect()),
         AttributeValue::Bs(values) => sorted(out, b'b', values.iter().map(AsRef::as_ref).collect()),
-        AttributeValue::L(values) => values.iter().for_each(|value| write_canonical(out, "", value)),
+        AttributeValue::L(values) => {
+            text(out, b'L', &(values.len() as u64).to_be_bytes());
+            values.iter().for_each(|value| write_canonical(out, "", value));
+        }
         AttributeValue::M(values) => {
+            text(out, b'M', &(values.len() as u64).to_be_bytes());
             let values: BTreeMap<_, _> = values.iter().collect();
             values.into_iter().for_each(|(name, value)| write_canonical(out, name, value));
         }

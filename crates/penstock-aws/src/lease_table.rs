@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -20,7 +19,7 @@ use penstock_core::lease::{
 };
 use penstock_engine::ports::{ErrorClass, LeaseTable, SeamError, TableProblem};
 
-use crate::error::seam_error;
+use crate::error::Place;
 use crate::lease_item::{self as item, Decoded, Item};
 use crate::limits::TABLE_WAIT;
 
@@ -40,19 +39,20 @@ pub struct DynamoLeaseTable {
     client: Client,
     table: String,
     billing: Billing,
+    place: Place,
 }
 
 impl DynamoLeaseTable {
     /// A table over a configuration that has its Region, endpoint and credentials.
     #[must_use]
     pub fn new(config: &SdkConfig, table: &str, billing: Billing) -> Self {
-        Self { client: Client::new(config), table: table.to_owned(), billing }
+        Self { client: Client::new(config), table: table.to_owned(), billing, place: Place::of(config) }
     }
 
     async fn describe(&self) -> Result<Option<TableDescription>, SeamError> {
         match self.client.describe_table().table_name(&self.table).send().await {
             Ok(output) => Ok(output.table),
-            Err(error) => match seam_error("DescribeTable", &self.table, error) {
+            Err(error) => match self.place.error("DescribeTable", &self.table, error) {
                 missing if missing.class == ErrorClass::NotFound => Ok(None),
                 error => Err(error),
             },
@@ -92,7 +92,7 @@ impl DynamoLeaseTable {
             Ok(_) => Ok(()),
             // Another worker was quicker.
             Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => Ok(()),
-            Err(error) => Err(seam_error("CreateTable", &self.table, error)),
+            Err(error) => Err(self.place.error("CreateTable", &self.table, error)),
         }
     }
 
@@ -100,19 +100,31 @@ impl DynamoLeaseTable {
         SeamError::new(operation, self.table.as_str(), ErrorClass::Fatal, error.to_string())
     }
 
-    /// The row that came back with a rejection; `None` if there is none.
-    fn found(&self, found: Option<Item>) -> Result<Option<Box<LeaseRow>>, SeamError> {
-        let Some(found) = found.filter(|found| !found.is_empty()) else { return Ok(None) };
-        match item::decode(found) {
-            Decoded::Lease(row) => Ok(Some(row)),
-            Decoded::Other => Err(self.unreadable("", "an item of another kind stands under this key")),
-            Decoded::Unreadable { key, problem } => Err(self.unreadable(&key, &problem)),
-        }
+    /// The row that came back with a rejection; `None` if there is none. Nothing was written, even if what stands there cannot be
+    /// read.
+    fn found(&self, key: &LeaseKey, found: Option<Item>) -> Result<WriteOutcome, SeamError> {
+        let Some(found) = found.filter(|found| !found.is_empty()) else { return Ok(WriteOutcome::Conflict(None)) };
+        let problem = match item::decode(found) {
+            Decoded::Lease(row) => return Ok(WriteOutcome::Conflict(Some(row))),
+            Decoded::Other => "an item of another kind stands under this key".to_owned(),
+            Decoded::Unreadable { problem, .. } => format!("the lease under this key cannot be read: {problem}"),
+        };
+        Err(SeamError::new("UpdateItem", self.subject(key), ErrorClass::Rejected, problem))
     }
 
-    /// The condition did not hold, so nothing was written; but what stands there cannot be read.
-    fn unreadable(&self, key: &str, problem: &str) -> SeamError {
-        SeamError::new("UpdateItem", format!("{}/{key}", self.table), ErrorClass::Rejected, problem)
+    fn subject(&self, key: &LeaseKey) -> String {
+        format!("{}/{key}", self.table)
+    }
+
+    fn still(&self, status: Option<&TableStatus>, waited: Duration) -> SeamError {
+        let status = status.map_or("missing", TableStatus::as_str);
+        let message = format!("the table is still {status} after {} s", waited.as_secs());
+        SeamError::new("DescribeTable", self.table.as_str(), ErrorClass::Transient, message)
+    }
+
+    fn unusable(&self, status: &TableStatus) -> SeamError {
+        let message = format!("the table is {status}; restore it, or set leases.table to another name");
+        SeamError::new("DescribeTable", self.table.as_str(), ErrorClass::Rejected, message)
     }
 }
 
@@ -128,7 +140,13 @@ impl LeaseTable for DynamoLeaseTable {
                 Some(table) => {
                     check_schema(&self.table, &table)?;
                     match table.table_status() {
-                        Some(TableStatus::Active | TableStatus::Updating) => return Ok(()),
+                        // Some stand-ins tell no status.
+                        None | Some(TableStatus::Active | TableStatus::Updating) => return Ok(()),
+                        Some(
+                            status @ (TableStatus::Archived
+                            | TableStatus::Archiving
+                            | TableStatus::InaccessibleEncryptionCredentials),
+                        ) => return Err(self.unusable(status).into()),
                         _ if waited < TABLE_WAIT => {}
                         status => return Err(self.still(status, waited).into()),
                     }
@@ -154,10 +172,12 @@ impl LeaseTable for DynamoLeaseTable {
                 .client
                 .scan()
                 .table_name(&self.table)
+                // What is concluded from a row's absence (a parent that is done, a lost lease) must not rest on an old copy.
+                .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()
                 .await
-                .map_err(|error| seam_error("Scan", &self.table, error))?;
+                .map_err(|error| self.place.error("Scan", &self.table, error))?;
             for found in output.items.unwrap_or_default() {
                 match item::decode(found) {
                     Decoded::Lease(row) => scan.rows.push(*row),
@@ -187,12 +207,10 @@ impl LeaseTable for DynamoLeaseTable {
             .await;
         match result {
             Ok(_) => Ok(CreateOutcome::Created),
-            Err(SdkError::ServiceError(error))
-                if matches!(error.err(), PutItemError::ConditionalCheckFailedException(_)) =>
-            {
-                Ok(CreateOutcome::Exists)
-            }
-            Err(error) => Err(seam_error("PutItem", &format!("{}/{}", self.table, row.key), error)),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(CreateOutcome::Exists),
+                _ => Err(self.place.error("PutItem", &self.subject(&row.key), error)),
+            },
         }
     }
 
@@ -212,13 +230,12 @@ impl LeaseTable for DynamoLeaseTable {
             .await;
         match result {
             Ok(_) => Ok(WriteOutcome::Applied),
-            Err(SdkError::ServiceError(error)) => match error.err() {
-                UpdateItemError::ConditionalCheckFailedException(failed) => {
-                    Ok(WriteOutcome::Conflict(self.found(failed.item.clone())?))
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    self.found(&write.key, failed.item.clone())
                 }
-                _ => Err(self.write_error(write, SdkError::ServiceError(error))),
+                _ => Err(self.place.error("UpdateItem", &self.subject(&write.key), error)),
             },
-            Err(error) => Err(self.write_error(write, error)),
         }
     }
 
@@ -242,25 +259,9 @@ impl LeaseTable for DynamoLeaseTable {
                 Some(DeleteItemError::ConditionalCheckFailedException(failed)) => {
                     Ok(failed.item.as_ref().is_none_or(HashMap::is_empty))
                 }
-                _ => Err(seam_error("DeleteItem", &format!("{}/{key}", self.table), error)),
+                _ => Err(self.place.error("DeleteItem", &self.subject(key), error)),
             },
         }
-    }
-}
-
-impl DynamoLeaseTable {
-    fn write_error(
-        &self,
-        write: &LeaseWrite,
-        error: SdkError<UpdateItemError, aws_smithy_runtime_api::http::Response>,
-    ) -> SeamError {
-        seam_error("UpdateItem", &format!("{}/{}", self.table, write.key), error)
-    }
-
-    fn still(&self, status: Option<&TableStatus>, waited: Duration) -> SeamError {
-        let status = status.map_or("missing", TableStatus::as_str);
-        let message = format!("the table is still {status} after {} s", waited.as_secs());
-        SeamError::new("DescribeTable", self.table.as_str(), ErrorClass::Transient, message)
     }
 }
 
