@@ -292,3 +292,153 @@ pub struct UnreadableRow {
     /// What is wrong with it, naming the attribute.
     pub problem: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(text: &str) -> RecordPosition {
+        RecordPosition::parse(text).unwrap()
+    }
+
+    /// A row in which nothing is absent.
+    fn full() -> LeaseRow {
+        LeaseRow {
+            owner: Some(WorkerId::new("a")),
+            owner_switches: 3,
+            foreign_pending: Some(Bytes::from_static(b"pending")),
+            parents: [ShardId::new("p")].into(),
+            children: [ShardId::new("c")].into(),
+            hash_range: Some(HashRange::ALL),
+            checkpoint_owner: Some(WorkerId::new("old")),
+            start: Some(UnixMillis(1)),
+            stream_created: Some(UnixMillis(2)),
+            arrival: Some(UnixMillis(3)),
+            lag: Some(4),
+            chain: Some(position("5")),
+            intent: Some(Bytes::from_static(b"intent")),
+            wanted: Some(WorkerId::new("w")),
+            unknown: Some([7; 32]),
+            ..LeaseRow::new(LeaseKey::new("k"), LeaseCounter(10), Position::After(position("6/1")))
+        }
+    }
+
+    fn renewal() -> Change {
+        Change::counter(LeaseCounter(11))
+    }
+
+    fn renewed() -> LeaseRow {
+        LeaseRow { counter: LeaseCounter(11), ..full() }
+    }
+
+    #[test]
+    fn a_renewal_changes_the_counter_alone() {
+        assert_eq!(renewal().apply(&full()), renewed());
+    }
+
+    #[test]
+    fn each_field_of_a_change_sets_its_own_attribute() {
+        let worker = || WorkerId::new("b");
+        let bytes = Bytes::from_static(b"other");
+        let hash_range = Some(HashRange { start: 1, end: 2 });
+        let cases = [
+            (Change { owner: Field::Set(worker()), ..renewal() }, LeaseRow { owner: Some(worker()), ..renewed() }),
+            (Change { owner_switches: Some(9), ..renewal() }, LeaseRow { owner_switches: 9, ..renewed() }),
+            (
+                Change { children: Some([ShardId::new("d")].into()), ..renewal() },
+                LeaseRow { children: [ShardId::new("d")].into(), ..renewed() },
+            ),
+            (Change { hash_range, ..renewal() }, LeaseRow { hash_range, ..renewed() }),
+            (Change { end_handoff: true, ..renewal() }, LeaseRow { checkpoint_owner: None, ..renewed() }),
+            (
+                Change { start: Field::Set(UnixMillis(21)), ..renewal() },
+                LeaseRow { start: Some(UnixMillis(21)), ..renewed() },
+            ),
+            (
+                Change { stream_created: Field::Set(UnixMillis(22)), ..renewal() },
+                LeaseRow { stream_created: Some(UnixMillis(22)), ..renewed() },
+            ),
+            (
+                Change { arrival: Field::Set(UnixMillis(23)), ..renewal() },
+                LeaseRow { arrival: Some(UnixMillis(23)), ..renewed() },
+            ),
+            (Change { lag: Field::Set(24), ..renewal() }, LeaseRow { lag: Some(24), ..renewed() }),
+            (
+                Change { chain: Field::Set(position("25")), ..renewal() },
+                LeaseRow { chain: Some(position("25")), ..renewed() },
+            ),
+            (Change { intent: Field::Set(bytes.clone()), ..renewal() }, LeaseRow { intent: Some(bytes), ..renewed() }),
+            (Change { wanted: Field::Set(worker()), ..renewal() }, LeaseRow { wanted: Some(worker()), ..renewed() }),
+        ];
+        for (change, after) in cases {
+            assert_eq!(change.apply(&full()), after);
+        }
+    }
+
+    #[test]
+    fn each_optional_attribute_can_be_removed() {
+        let change = Change {
+            owner: Field::Remove,
+            start: Field::Remove,
+            stream_created: Field::Remove,
+            arrival: Field::Remove,
+            lag: Field::Remove,
+            chain: Field::Remove,
+            intent: Field::Remove,
+            wanted: Field::Remove,
+            ..renewal()
+        };
+        let after = LeaseRow {
+            owner: None,
+            start: None,
+            stream_created: None,
+            arrival: None,
+            lag: None,
+            chain: None,
+            intent: None,
+            wanted: None,
+            ..renewed()
+        };
+        assert_eq!(change.apply(&full()), after);
+    }
+
+    #[test]
+    fn a_checkpoint_takes_a_foreign_pending_one_away_and_leaves_our_intent() {
+        for checkpoint in [Position::After(position("9")), Position::ShardEnd] {
+            let change = Change { checkpoint: Some(checkpoint.clone()), ..renewal() };
+            assert_eq!(change.apply(&full()), LeaseRow { checkpoint, foreign_pending: None, ..renewed() });
+        }
+    }
+
+    #[test]
+    fn each_part_of_an_expectation_is_asked_by_itself() {
+        let row = full();
+        let any = || Expect::counter(LeaseCounter(10));
+        let other = Bytes::from_static(b"other");
+        let cases = [
+            (any(), true),
+            (Expect::counter(LeaseCounter(9)), false),
+            (Expect::counter(LeaseCounter(11)), false),
+            (Expect { owner: Some(row.owner.clone()), ..any() }, true),
+            (Expect { owner: Some(Some(WorkerId::new("b"))), ..any() }, false),
+            (Expect { owner: Some(None), ..any() }, false),
+            (Expect { checkpoint: Some(row.checkpoint.clone()), ..any() }, true),
+            (Expect { checkpoint: Some(Position::After(position("6"))), ..any() }, false),
+            (Expect { intent: Some(row.intent.clone()), ..any() }, true),
+            (Expect { intent: Some(Some(other)), ..any() }, false),
+            (Expect { intent: Some(None), ..any() }, false),
+            (Expect { no_checkpoint_owner: true, ..any() }, false),
+        ];
+        for (expect, holds) in cases {
+            assert_eq!(expect.holds(&row), holds, "{expect:?}");
+        }
+        let bare = LeaseRow::new(LeaseKey::new("k"), LeaseCounter(10), Position::Latest);
+        assert!(Expect { owner: Some(None), intent: Some(None), no_checkpoint_owner: true, ..any() }.holds(&bare));
+    }
+
+    #[test]
+    fn the_actual_owner_of_a_handoff_is_the_old_one() {
+        assert_eq!(full().actual_owner(), Some(&WorkerId::new("old")));
+        assert_eq!(LeaseRow { checkpoint_owner: None, ..full() }.actual_owner(), Some(&WorkerId::new("a")));
+    }
+}

@@ -3,7 +3,10 @@
 //! Pure: no clock, no environment, no IO, no threads, no randomness but a seed that was handed in, and only ordered maps.
 //! Whatever time a function needs is an argument ([`time::Now`]).
 
+pub mod aggregate;
 pub mod backoff;
+pub mod batch;
+pub mod checkpoint;
 pub mod chunk;
 pub mod coordinator;
 pub mod ids;
@@ -11,6 +14,7 @@ pub mod intent;
 pub mod lease;
 pub mod mutant;
 pub mod object_key;
+pub mod packing;
 pub mod position;
 pub mod prefix;
 pub mod random;

@@ -142,3 +142,105 @@ impl fmt::Display for Position {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sequence() -> impl Strategy<Value = SequenceNumber> {
+        let digits = prop_oneof![Just("0".to_owned()), "[1-9][0-9]{0,3}", "[1-9][0-9]{54,56}", "[1-9][0-9]{0,128}"];
+        digits.prop_map(|text| SequenceNumber::parse(&text).unwrap())
+    }
+
+    fn position() -> impl Strategy<Value = Position> {
+        let record =
+            (sequence(), 0_u64..3).prop_map(|(sequence, subsequence)| RecordPosition { sequence, subsequence });
+        prop_oneof![
+            1 => prop::sample::select(vec![Position::AtTimestamp, Position::TrimHorizon, Position::Latest, Position::ShardEnd]),
+            3 => record.prop_map(Position::After),
+        ]
+    }
+
+    /// The number with as many zeros in front as make all texts equally long: their order is that of the numbers.
+    fn padded(sequence: &SequenceNumber) -> String {
+        format!("{:0>width$}", sequence.as_str(), width = MAX_SEQUENCE_DIGITS)
+    }
+
+    /// The KCL's way: a number for each sentinel, big integers for the rest, then the subsequence.
+    fn rank(position: &Position) -> (u8, String, u64) {
+        match position {
+            Position::AtTimestamp => (0, String::new(), 0),
+            Position::TrimHorizon => (1, String::new(), 0),
+            Position::Latest => (2, String::new(), 0),
+            Position::After(record) => (3, padded(&record.sequence), record.subsequence),
+            Position::ShardEnd => (4, String::new(), 0),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sequence_numbers_are_ordered_as_numbers(a in sequence(), b in sequence()) {
+            prop_assert_eq!(a.cmp(&b), padded(&a).cmp(&padded(&b)));
+            if let (Ok(small_a), Ok(small_b)) = (a.as_str().parse::<u128>(), b.as_str().parse::<u128>()) {
+                prop_assert_eq!(a.cmp(&b), small_a.cmp(&small_b));
+            }
+        }
+
+        #[test]
+        fn the_successor_of_a_number_comes_behind_it(number in any::<u128>()) {
+            let [a, b] = [number.to_string(), number.saturating_add(1).to_string()].map(|text| SequenceNumber::parse(&text).unwrap());
+            prop_assert!(a < b || number == u128::MAX);
+        }
+
+        #[test]
+        fn positions_are_ordered_as_the_kcl_orders_them(a in position(), b in position()) {
+            prop_assert_eq!(a.cmp(&b), rank(&a).cmp(&rank(&b)));
+            prop_assert_eq!(a == b, rank(&a) == rank(&b));
+        }
+
+        #[test]
+        fn a_record_position_is_read_as_it_is_written(sequence in sequence(), subsequence: u64) {
+            let position = RecordPosition { sequence, subsequence };
+            prop_assert_eq!(RecordPosition::parse(&position.to_string()), Ok(position));
+        }
+
+        #[test]
+        fn no_text_makes_parsing_panic(text in ".{0,140}") {
+            let _ = (SequenceNumber::parse(&text).is_ok(), RecordPosition::parse(&text).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_sequence_number_is_refused() {
+        for text in ["", "00", "01", "-1", "+1", "1 ", "1.0", "٣", "SHARD_END", &"9".repeat(MAX_SEQUENCE_DIGITS + 1)] {
+            assert!(SequenceNumber::parse(text).is_err(), "{text:?}");
+        }
+        for text in ["0", "1", &"9".repeat(MAX_SEQUENCE_DIGITS)] {
+            assert_eq!(SequenceNumber::parse(text).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_record_position_is_refused() {
+        for text in ["", "/1", "1/", "1/x", "1/-1", "1/18446744073709551616", "01/1", "1/2/3"] {
+            assert!(RecordPosition::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_record_or_the_end_is_progress() {
+        let after = Position::After(RecordPosition::parse("7/1").unwrap());
+        let progress = [Position::AtTimestamp, Position::TrimHorizon, Position::Latest, after, Position::ShardEnd]
+            .map(|position| (position.to_string(), position.has_progress(), position.record().is_some()));
+        let expected = [
+            ("AT_TIMESTAMP", false, false),
+            ("TRIM_HORIZON", false, false),
+            ("LATEST", false, false),
+            ("7/1", true, true),
+            ("SHARD_END", true, false),
+        ];
+        assert_eq!(progress, expected.map(|(text, has_progress, record)| (text.to_owned(), has_progress, record)));
+    }
+}
