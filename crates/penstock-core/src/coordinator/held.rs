@@ -214,10 +214,25 @@ impl Held {
     pub(super) fn next_deadline(&self, timing: &Timing) -> Instant {
         let write = match &self.flight {
             Some(flight) => flight.resend_at,
-            None => Some(self.retry_at.map_or(self.renew_at, |retry| retry.min(self.renew_at))),
+            // What was wanted at once and is not under way has failed, and waits to be sent again.
+            None if self.wants_write() => self.retry_at,
+            None => Some(self.retry_at.map_or(self.renew_at, |retry| retry.max(self.renew_at))),
         };
-        let create = self.ending.as_ref().and_then(|ending| ending.create_at);
+        let create =
+            self.ending.as_ref().filter(|ending| !ending.to_create.is_empty()).and_then(|ending| ending.create_at);
         [write, create].into_iter().flatten().fold(self.until(timing), Instant::min)
+    }
+
+    /// Whether there is something to write that does not wait for the next renewal.
+    fn wants_write(&self) -> bool {
+        let request = match &self.request {
+            Some(ShardRequest::EndShard { .. }) => {
+                return self.ending.as_ref().is_none_or(|ending| ending.to_create.is_empty());
+            }
+            Some(_) => true,
+            None => false,
+        };
+        request || self.release.is_some() || (self.progress.urgent && self.settled().is_some())
     }
 
     /// The row of a child that is to be created now.
@@ -252,7 +267,12 @@ impl Held {
     }
 
     /// The write that is to be sent now, if any. `fresh` is the id of a write that was not sent before.
-    pub(super) fn write_to_send(&mut self, fresh: WriteId, me: &WorkerId, now: Instant) -> Option<(WriteId, LeaseWrite)> {
+    pub(super) fn write_to_send(
+        &mut self,
+        fresh: WriteId,
+        me: &WorkerId,
+        now: Instant,
+    ) -> Option<(WriteId, LeaseWrite)> {
         if let Some(flight) = &mut self.flight {
             flight.resend_at.take_if(|at| *at <= now)?;
             return Some((flight.id, flight.write.clone()));
@@ -287,7 +307,9 @@ impl Held {
     }
 
     fn end_write(&self, me: &WorkerId) -> Option<(Purpose, LeaseWrite)> {
-        let (Some(ShardRequest::EndShard { children }), Some(ending)) = (&self.request, &self.ending) else { return None };
+        let (Some(ShardRequest::EndShard { children }), Some(ending)) = (&self.request, &self.ending) else {
+            return None;
+        };
         if !ending.to_create.is_empty() {
             return None;
         }

@@ -50,7 +50,13 @@ pub(super) enum Gate {
 
 /// Whether the shard of `row`, whose lease was taken at `taken`, may start. `patience` is how much later a listing must have
 /// begun to be believed even though it does not show the shard itself.
-pub(super) fn gate(row: &LeaseRow, taken: Instant, table: &Table, listing: Option<&Listing>, patience: Duration) -> Gate {
+pub(super) fn gate(
+    row: &LeaseRow,
+    taken: Instant,
+    table: &Table,
+    listing: Option<&Listing>,
+    patience: Duration,
+) -> Gate {
     // Every row with progress names its parents, so one look over the table answers for all of them.
     let passed = table.parents_of_progress();
     let parent_gate = |parent: &ShardId| match table.row_of(parent) {

@@ -74,9 +74,8 @@ mod tests {
 
     #[test]
     fn the_leader_is_the_one_that_a_java_runtime_gives() {
-        let table = [
-            0, 0, 2, 3, 4, 2, 2, 2, 3, 8, 6, 9, 12, 4, 10, 11, 13, 11, 0, 14, 13, 7, 1, 1, 0, 3, 9, 20, 12, 3, 22, 19,
-        ];
+        let table =
+            [0, 0, 2, 3, 4, 2, 2, 2, 3, 8, 6, 9, 12, 4, 10, 11, 13, 11, 0, 14, 13, 7, 1, 1, 0, 3, 9, 20, 12, 3, 22, 19];
         let ours: Vec<usize> = (1..=table.len()).map(leader_index).collect();
         assert_eq!(ours, table);
     }

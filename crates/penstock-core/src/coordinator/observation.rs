@@ -153,7 +153,8 @@ mod tests {
     use crate::ids::{LeaseCounter, WorkerId};
 
     fn row(counter: u64) -> LeaseRow {
-        let mut row = LeaseRow::new(LeaseKey::new("shardId-000000000000"), LeaseCounter(counter), Position::TrimHorizon);
+        let mut row =
+            LeaseRow::new(LeaseKey::new("shardId-000000000000"), LeaseCounter(counter), Position::TrimHorizon);
         row.owner = Some(WorkerId::new("other"));
         row
     }

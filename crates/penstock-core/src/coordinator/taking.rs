@@ -74,8 +74,7 @@ impl Coordinator {
         let unowned = open.clone().filter(|lease| lease.live_owner(self.me()).is_none()).count();
         let workers = Lease::count_by_worker(&leases, self.me()).len();
         let scanned = Report::Scanned { leases: open.count(), unowned, workers };
-        let limits =
-            Limits { max_leases: self.settings.max_leases, max_steals: self.settings.max_steals_per_cycle };
+        let limits = Limits { max_leases: self.settings.max_leases, max_steals: self.settings.max_steals_per_cycle };
         let choice = match self.mode {
             Mode::Working => assignment::choose(&leases, self.me(), limits, &mut random),
             Mode::StreamRecreated | Mode::Draining | Mode::Drained => Choice::default(),

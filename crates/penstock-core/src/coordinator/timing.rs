@@ -25,7 +25,8 @@ impl Timing {
     pub(super) fn new(failover: Duration) -> Self {
         let base = (failover.min(LONGEST_FOR_BACKOFF) / 40).max(Duration::from_millis(1));
         let cap = (failover.min(LONGEST_FOR_BACKOFF) / 6).max(base);
-        let backoff = Backoff::try_new(base, cap, 2).expect("the base is above zero and the cap between base and ten minutes");
+        let backoff =
+            Backoff::try_new(base, cap, 2).expect("the base is above zero and the cap between base and ten minutes");
         Self { failover, backoff }
     }
 

@@ -1,0 +1,108 @@
+//! The drain: stop, settle, release, end.
+
+use std::time::Duration;
+
+use crate::desk::*;
+use penstock_core::coordinator::api::{Event, LossReason, Progress, Report, ShardRequest, StopReason, WriteResult};
+use penstock_core::position::Position;
+use penstock_core::time::UnixMillis;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_worker_that_holds_nothing_is_drained_at_once() {
+    let mut desk = Desk::new(settings());
+    desk.handle(Event::DrainRequested);
+    assert!(desk.drained());
+    assert_eq!(desk.coordinator.next_deadline(), None);
+}
+
+#[test]
+fn a_drain_stops_settles_and_releases_each_shard() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.handle(Event::DrainRequested);
+    assert_eq!(desk.stopped(held.token), Some(StopReason::Drain));
+    assert!(!desk.drained() && desk.row(0).owner.is_some());
+    let progress = Progress { settled: Some((at(3), UnixMillis(4))), lag: None, urgent: true };
+    desk.handle(Event::ShardProgressed { token: held.token, progress });
+    let intent = ShardRequest::Commit(commit(Position::After(at(3)), 5, None));
+    desk.request(held.token, intent);
+    desk.handle(Event::ShardStopped { token: held.token });
+    assert!(desk.drained());
+    assert_eq!((&desk.row(0).owner, &desk.row(0).checkpoint), (&None, &Position::After(at(5))));
+    assert!(desk.reports().contains(&Report::Released { key: key(0) }));
+    let scans = desk.scans;
+    desk.run_for(60 * SECOND);
+    assert_eq!((desk.scans, desk.coordinator.held()), (scans, 0), "nothing is taken any more");
+}
+
+#[test]
+fn leases_are_renewed_while_the_shards_settle() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.handle(Event::DrainRequested);
+    desk.run_for(30 * SECOND);
+    assert_eq!(desk.coordinator.held(), 1);
+    assert_eq!(desk.stopped(held.token), Some(StopReason::Drain));
+}
+
+#[test]
+fn a_lease_that_waits_for_parents_is_released_at_once() {
+    let mut desk = Desk::new(settings());
+    desk.put(owned(0, "other"));
+    desk.put(row(1, &[0], Position::TrimHorizon));
+    desk.run_for(SECOND);
+    assert_eq!(desk.coordinator.held(), 1);
+    desk.handle(Event::DrainRequested);
+    assert!(desk.drained());
+    assert_eq!(desk.row(1).owner, None);
+}
+
+#[test]
+fn a_release_of_unknown_outcome_is_sent_again_until_it_is_known() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.handle(Event::DrainRequested);
+    desk.fates.extend([Fate::AnswerLost, Fate::Lost]);
+    desk.handle(Event::ShardStopped { token: held.token });
+    assert!(!desk.drained());
+    desk.run_for(2 * SECOND);
+    assert!(desk.drained());
+    let first = desk.writes[0].clone();
+    assert_eq!(desk.writes, [first.clone(), first.clone(), first]);
+}
+
+#[test]
+fn a_drain_ends_even_if_the_table_never_answers() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.handle(Event::DrainRequested);
+    desk.fates.extend([Fate::Lost; 100]);
+    desk.handle(Event::ShardStopped { token: held.token });
+    desk.run_for(20 * SECOND);
+    assert!(desk.drained());
+    let lost = Report::Lost { key: key(0), reason: LossReason::Expired, to: None };
+    assert!(desk.reports().contains(&lost));
+}
+
+#[test]
+fn a_take_that_succeeds_during_a_drain_is_given_back() {
+    let mut desk = Desk::new(settings());
+    desk.put(row(0, &[], Position::TrimHorizon));
+    desk.fates.push_back(Fate::Silent);
+    desk.run_for(SECOND);
+    let (id, take) = desk.writes[0].clone();
+    desk.handle(Event::DrainRequested);
+    assert!(!desk.drained());
+    let result = WriteResult::Answered(desk.apply(&take));
+    desk.handle(Event::LeaseWritten { id, result });
+    assert!(desk.drained());
+    assert_eq!((&desk.row(0).owner, desk.started(0)), (&None, None));
+}
+
+#[test]
+fn a_shard_that_ends_during_a_drain_ends() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.handle(Event::DrainRequested);
+    desk.request(held.token, ShardRequest::EndShard { children: vec![child(1, &[0])] });
+    assert_eq!(desk.row(0).checkpoint, Position::ShardEnd);
+    assert!(desk.drained());
+    assert_eq!(desk.row(1).owner, None);
+}

@@ -1,0 +1,7 @@
+//! The rules of the lease coordinator, one worker at a time: each test is a sentence about what it does.
+
+mod desk;
+mod drain;
+mod hierarchy;
+mod holding;
+mod taking;
