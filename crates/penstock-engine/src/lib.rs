@@ -1,5 +1,15 @@
 //! Motion: the tasks, channels and limits that carry out what core decides, and the seams to the outside.
 //!
-//! No AWS, no command line, no global state, no reading of configuration.
+//! No AWS, no command line, no global state, no reading of configuration. The way in is [`worker::Worker`].
 
+pub mod budget;
+pub mod clock;
+mod gate;
+mod lease_keeper;
+pub mod metrics;
 pub mod ports;
+pub mod settings;
+mod shard;
+pub mod start;
+pub mod status;
+pub mod worker;

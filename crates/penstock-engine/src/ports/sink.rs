@@ -75,6 +75,16 @@ pub trait ObjectSink: Send + Sync + 'static {
     /// `Transient` if the outcome is unknown (put again); `Rejected` if another object stands under the key; `NotFound` if the
     /// destination does not exist; `Denied` without permission.
     async fn put(&self, destination: &Destination, object: &PreparedObject) -> Result<Put, SeamError>;
+
+    /// The digest (SHA-256 of the uncompressed content) of the object that stands under a key; `None` if none does. Asked only
+    /// when records of an intent are gone, to tell whether they stand in its object already.
+    ///
+    /// # Errors
+    /// What the store said. A sink that cannot tell says `Rejected`, and the records count as missing.
+    async fn digest_of(&self, destination: &Destination, key: &str) -> Result<Option<[u8; 32]>, SeamError> {
+        let message = "this sink cannot tell what stands under a key";
+        Err(SeamError::new("HeadObject", format!("{destination}/{key}"), super::ErrorClass::Rejected, message))
+    }
 }
 
 /// How a put ended.

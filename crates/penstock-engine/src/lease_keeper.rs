@@ -1,0 +1,278 @@
+//! The shell of the lease coordinator: one task that carries events in and commands out. It has no `if` about leases.
+//!
+//! It waits for nothing but its own events: calls run beside each other within the task, what the worker has to do is queued, so a
+//! slow sink or a full channel never keeps a lease from being renewed.
+
+mod calls;
+mod reports;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use penstock_core::coordinator::Coordinator;
+use penstock_core::coordinator::api::{Answer, Command, Event, HeldLease, StopReason};
+use penstock_core::ids::{LeaseKey, LeaseToken};
+use penstock_core::time::{Instant, UnixMillis};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::calls::{Calls, Finished};
+use crate::clock::Clock;
+use crate::ports::SeamError;
+use crate::shard::tenure::{DeliveryDeadline, KeeperMessage};
+use crate::status::Board;
+
+/// Messages that wait for the keeper: each shard has one request and one progress under way at most, and whoever finds the mailbox
+/// full waits.
+pub(crate) const MAILBOX: usize = 256;
+/// Commands that wait for the worker beside those in the keeper's own queue.
+pub(crate) const SHARD_COMMANDS: usize = 16;
+/// The keeper looks at its clock at least this often, so that a probe can tell that it lives, and a suspend is noticed.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// What the worker has to do about a shard.
+#[derive(Debug)]
+pub(crate) enum ShardCommand {
+    /// Start its pipeline.
+    Start {
+        /// The lease.
+        held: HeldLease,
+        /// Until when deliveries may begin.
+        deadline: DeliveryDeadline,
+    },
+    /// Stop it.
+    Stop {
+        /// The lease.
+        key: LeaseKey,
+        /// The tenure.
+        token: LeaseToken,
+        /// Why.
+        why: StopReason,
+    },
+}
+
+/// How the first look at the leases ended.
+#[derive(Debug)]
+pub(crate) enum FirstScan {
+    /// The table was scanned.
+    Done,
+    /// It could not be.
+    Failed(SeamError),
+    /// The rows belong to a stream that was created at another time.
+    Recreated {
+        /// The creation time in the rows.
+        rows: UnixMillis,
+        /// The creation time of the stream.
+        stream: UnixMillis,
+    },
+}
+
+/// What the keeper keeps for a tenure.
+struct Seat {
+    deadline: DeliveryDeadline,
+    reply: Option<oneshot::Sender<Answer>>,
+}
+
+/// The lease keeper's task.
+pub(crate) struct LeaseKeeper {
+    coordinator: Coordinator,
+    clock: Clock,
+    board: Arc<Board>,
+    calls: Calls,
+    running: FuturesUnordered<BoxFuture<'static, Finished>>,
+    mailbox: mpsc::Receiver<KeeperMessage>,
+    worker: mpsc::Sender<ShardCommand>,
+    outbox: VecDeque<ShardCommand>,
+    seats: BTreeMap<LeaseToken, Seat>,
+    first_scan: Option<oneshot::Sender<FirstScan>>,
+    shutdown: CancellationToken,
+    draining: bool,
+    drained: bool,
+    shown: Instant,
+}
+
+/// What a keeper is made of.
+pub(crate) struct KeeperParts {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) clock: Clock,
+    pub(crate) board: Arc<Board>,
+    pub(crate) calls: Calls,
+    pub(crate) mailbox: mpsc::Receiver<KeeperMessage>,
+    pub(crate) worker: mpsc::Sender<ShardCommand>,
+    pub(crate) first_scan: oneshot::Sender<FirstScan>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+pub(crate) use self::calls::Calls as LeaseCalls;
+
+enum Wake {
+    Drain,
+    Timer,
+    Finished(Finished),
+    Room,
+    Message(KeeperMessage),
+    WorkerGone,
+}
+
+impl LeaseKeeper {
+    pub(crate) fn new(parts: KeeperParts) -> Self {
+        let KeeperParts { coordinator, clock, board, calls, mailbox, worker, first_scan, shutdown } = parts;
+        Self {
+            coordinator,
+            clock,
+            board,
+            calls,
+            running: FuturesUnordered::new(),
+            mailbox,
+            worker,
+            outbox: VecDeque::new(),
+            seats: BTreeMap::new(),
+            first_scan: Some(first_scan),
+            shutdown,
+            draining: false,
+            drained: false,
+            shown: Instant::default(),
+        }
+    }
+
+    /// Runs until everything is released after a shutdown, or until the worker is gone.
+    pub(crate) async fn run(mut self) {
+        self.handle(Event::Tick);
+        while !(self.drained && self.outbox.is_empty()) {
+            match self.wake().await {
+                Wake::Drain => {
+                    self.draining = true;
+                    self.handle(Event::DrainRequested);
+                }
+                Wake::Timer => self.on_timer(),
+                Wake::Finished(finished) => self.on_finished(finished),
+                Wake::Room => self.send_one(),
+                Wake::Message(message) => self.on_message(message),
+                Wake::WorkerGone => return,
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let heartbeat = self.clock.now().instant.after(HEARTBEAT);
+        let deadline = self.coordinator.next_deadline().map_or(heartbeat, |deadline| deadline.min(heartbeat));
+        tokio::select! {
+            // Biased: the mailbox can be full at all times and would starve the timer, on which the leases hang, and the
+            // outcomes of writes, without which nothing moves. So it comes last.
+            biased;
+            () = self.shutdown.cancelled(), if !self.draining => Wake::Drain,
+            () = self.clock.sleep_until(deadline) => Wake::Timer,
+            Some(finished) = self.running.next(), if !self.running.is_empty() => Wake::Finished(finished),
+            room = self.worker.reserve(), if !self.outbox.is_empty() => match room {
+                Ok(_) => Wake::Room,
+                Err(_) => Wake::WorkerGone,
+            },
+            message = self.mailbox.recv() => message.map_or(Wake::WorkerGone, Wake::Message),
+        }
+    }
+
+    fn on_timer(&mut self) {
+        let now = self.clock.now().instant;
+        self.board.keeper_moved(now);
+        if self.coordinator.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.handle(Event::Tick);
+        }
+        if now.since(self.shown) >= HEARTBEAT {
+            self.shown = now;
+            self.board.leases_are(self.coordinator.statuses());
+        }
+    }
+
+    fn on_finished(&mut self, finished: Finished) {
+        let Finished { event, error } = finished;
+        let scanned = matches!(event, Event::LeasesScanned { .. });
+        self.handle(event);
+        if let Some(error) = error {
+            reports::call_failed(&self.board, &error, scanned);
+            if scanned && let Some(first) = self.first_scan.take_if(|_| calls::ends_the_start(&error)) {
+                let _nobody_waits = first.send(FirstScan::Failed(error));
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: KeeperMessage) {
+        match message {
+            KeeperMessage::Request { token, request, reply } => {
+                // A tenure that is over answers by dropping `reply`.
+                if let Some(seat) = self.seats.get_mut(&token) {
+                    seat.reply = Some(reply);
+                    self.handle(Event::ShardRequested { token, request });
+                }
+            }
+            KeeperMessage::Progress { token, progress } => self.handle(Event::ShardProgressed { token, progress }),
+            KeeperMessage::Stopped { token } => {
+                self.seats.remove(&token);
+                self.handle(Event::ShardStopped { token });
+            }
+        }
+    }
+
+    fn send_one(&mut self) {
+        if let (Ok(room), Some(command)) = (self.worker.try_reserve(), self.outbox.pop_front()) {
+            room.send(command);
+        }
+    }
+
+    /// Tells the coordinator, and starts whatever it asks for.
+    fn handle(&mut self, event: Event) {
+        let now = self.clock.now();
+        self.board.keeper_moved(now.instant);
+        self.coordinator.handle(event, now);
+        while let Some(command) = self.coordinator.poll() {
+            self.carry_out(command);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::ScanLeases => self.running.push(self.calls.scan(self.clock.now().instant)),
+            Command::ListShards => self.running.push(self.calls.list_shards()),
+            Command::CreateLease(row) => self.running.push(self.calls.create(row)),
+            Command::WriteLease { id, write } => self.running.push(self.calls.write(id, write)),
+            Command::DeleteLease { key, counter } => self.running.push(self.calls.delete(key, counter)),
+            Command::StartShard(held) => {
+                let deadline = DeliveryDeadline::new(held.until);
+                self.seats.insert(held.token, Seat { deadline: deadline.clone(), reply: None });
+                self.outbox.push_back(ShardCommand::Start { held, deadline });
+            }
+            Command::StopShard { key, token, why } => self.stop(key, token, why),
+            Command::Extend { token, until } => {
+                if let Some(seat) = self.seats.get(&token) {
+                    seat.deadline.extend(until);
+                }
+            }
+            Command::Answer { token, answer } => {
+                if let Some(reply) = self.seats.get_mut(&token).and_then(|seat| seat.reply.take()) {
+                    // A shard that failed meanwhile keeps the receiver; one that is gone needs no answer.
+                    let _gone = reply.send(answer);
+                }
+            }
+            Command::Report(report) => {
+                if let Some(first) = reports::tell(&self.board, report)
+                    && let Some(waiting) = self.first_scan.take()
+                {
+                    let _nobody_waits = waiting.send(first);
+                }
+            }
+            Command::Drained => self.drained = true,
+        }
+    }
+
+    fn stop(&mut self, key: LeaseKey, token: LeaseToken, why: StopReason) {
+        // At once, before the worker hears of it: what is on its way to the sink looks at the deadline.
+        if let (StopReason::Lost(_), Some(seat)) = (why, self.seats.get_mut(&token)) {
+            seat.deadline.end();
+            seat.reply = None;
+        }
+        self.outbox.push_back(ShardCommand::Stop { key, token, why });
+    }
+}

@@ -1,0 +1,8 @@
+//! The pipeline of one held shard: a reader and a deliverer, and what watches over them.
+
+pub(crate) mod context;
+pub(crate) mod deliverer;
+pub(crate) mod pipeline;
+pub(crate) mod reader;
+pub(crate) mod resume;
+pub(crate) mod tenure;

@@ -1,0 +1,118 @@
+//! What the tasks of one shard share: the worker's things, the shard's identity, its tenure, its account of problems.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use penstock_core::backoff::Backoff;
+use penstock_core::coordinator::api::GapReason;
+use penstock_core::ids::LeaseKey;
+use penstock_core::random::Random;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::tenure::Tenure;
+use crate::budget::MemoryBudget;
+use crate::clock::Clock;
+use crate::gate::SinkGate;
+use crate::metrics::{AbandonReason, Metrics};
+use crate::ports::{SeamError, ShardIdentity, ShardSource, StreamDescription};
+use crate::settings::WorkerSettings;
+use crate::status::ShardCell;
+
+/// What all tasks of a worker share.
+pub(crate) struct WorkerContext {
+    pub(crate) settings: WorkerSettings,
+    pub(crate) clock: Clock,
+    pub(crate) source: Arc<dyn ShardSource>,
+    pub(crate) stream: StreamDescription,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gate: SinkGate,
+    /// Bounds the fetches under way.
+    pub(crate) fetches: Semaphore,
+    /// One replay at a time: each is held in memory whole.
+    pub(crate) replays: Semaphore,
+    pub(crate) gaps: GapLog,
+    /// The grace period is over: what is cut off from here on was not delivered in time.
+    pub(crate) out_of_grace: AtomicBool,
+}
+
+/// The gaps that were told, so that a shard that starts again does not tell of the same one again.
+#[derive(Debug, Default)]
+pub(crate) struct GapLog(Mutex<BTreeSet<(LeaseKey, GapReason, String)>>);
+
+impl WorkerContext {
+    /// Why the records of a shard are given up that was cut off.
+    pub(crate) fn cut_reason(&self) -> AbandonReason {
+        if self.out_of_grace.load(Ordering::Relaxed) { AbandonReason::GracePeriod } else { AbandonReason::LeaseLost }
+    }
+
+    /// Says that records may be missing: a line in the log and a count, once per gap.
+    pub(crate) fn gap(&self, lease: &LeaseKey, reason: GapReason, range: &str) {
+        let new = {
+            let mut told = self.gaps.0.lock().unwrap_or_else(PoisonError::into_inner);
+            told.insert((lease.clone(), reason, range.to_owned()))
+        };
+        if new {
+            self.metrics.gap(reason.as_str());
+            tracing::error!(
+                stream = %self.stream.name, shard = %lease, reason = reason.as_str(), range,
+                "records may be missing by someone else's doing"
+            );
+        }
+    }
+
+    /// A stream of random numbers of its own for each purpose, so that a run repeats whatever else happens.
+    pub(crate) fn random(&self, purpose: &str, salt: u64) -> Random {
+        let named = fnv(purpose.as_bytes()) ^ fnv(self.settings.worker.as_str().as_bytes()).rotate_left(17);
+        Random::seeded(self.settings.seed ^ named ^ salt.rotate_left(41)).fork()
+    }
+}
+
+/// FNV-1a: spreads names over seeds, nothing more.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// What the tasks of one shard share.
+pub(crate) struct ShardContext {
+    pub(crate) worker: Arc<WorkerContext>,
+    pub(crate) identity: ShardIdentity,
+    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) cell: Arc<ShardCell>,
+    /// Stop fetching, settle what was read.
+    pub(crate) drain: CancellationToken,
+    /// Stop at once: the lease is lost, or the grace period is over.
+    pub(crate) cut: CancellationToken,
+}
+
+impl ShardContext {
+    /// Counts, shows and logs a failed call. `again` is when it is tried again.
+    pub(crate) fn call_failed(&self, error: &SeamError, again: Duration) {
+        self.worker.metrics.call_failed(error.operation, error.class.as_str());
+        self.cell.problem(error.to_string());
+        tracing::warn!(
+            stream = %self.identity.stream, shard = %self.identity.shard, class = error.class.as_str(), error = %chain(error),
+            again = ?again, "a call failed"
+        );
+    }
+}
+
+/// An error with all its causes, for one line in the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A schedule of delays whose numbers are constants of the program.
+pub(crate) fn backoff(base: Duration, cap: Duration) -> Backoff {
+    Backoff::try_new(base, cap, 2).expect("the numbers are constants: a positive base not above the cap")
+}

@@ -1,0 +1,79 @@
+//! Delivers what a reader hands on: into objects with a recorded intent, or by calls.
+
+mod flight;
+mod intake;
+pub(crate) mod objects;
+pub(crate) mod put;
+pub(crate) mod replay;
+
+use penstock_core::batch::SealReason;
+use penstock_core::checkpoint::OutOfOrder;
+use penstock_core::intent::codec::IntentTooLarge;
+
+use super::resume::NoStart;
+use super::tenure::LeaseLost;
+use crate::ports::{SeamError, WriterError};
+
+/// How a run of a shard ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// Its end is recorded.
+    Ended,
+    /// All that was read is settled, and nothing more is read.
+    Drained,
+}
+
+/// Why a run of a shard ended before its time.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The lease is lost.
+    Lost,
+    /// This worker cannot go on with the shard.
+    GiveUp(String),
+    /// Something failed; the shard starts again from its checkpoint.
+    Failed(ShardError),
+}
+
+/// What makes a shard start again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShardError {
+    /// A row that cannot be started from.
+    #[error(transparent)]
+    NoStart(#[from] NoStart),
+    /// A writer could not close a batch.
+    #[error(transparent)]
+    Writer(#[from] WriterError),
+    /// The intent does not fit the row.
+    #[error(transparent)]
+    Intent(#[from] IntentTooLarge),
+    /// Records came in the wrong order.
+    #[error(transparent)]
+    Order(#[from] OutOfOrder),
+    /// The sink refuses an object for good: another one stands under its key.
+    #[error("an object cannot be put")]
+    Refused(#[source] SeamError),
+    /// Records cannot be delivered and there is no place to set them aside.
+    #[error("a record cannot be delivered ({0}) and no place to set it aside is configured")]
+    NoSetAside(String),
+    /// A part of the pipeline is gone.
+    #[error("the {0} ended by itself")]
+    Gone(&'static str),
+    /// A part of the pipeline panicked.
+    #[error("the {0} panicked: {1}")]
+    Panicked(&'static str, String),
+    /// A batch was sealed that is not there.
+    #[error("there was no batch to seal ({0})")]
+    NothingToSeal(SealReason),
+}
+
+impl From<LeaseLost> for Stopped {
+    fn from(LeaseLost: LeaseLost) -> Self {
+        Self::Lost
+    }
+}
+
+impl<E: Into<ShardError>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}

@@ -1,0 +1,363 @@
+//! Delivers a shard into objects: one batch fills while at most one flies.
+//!
+//! The loop picks among a chunk, room for its next slice, the age of the open batch, a plea for memory, and the outcome of the
+//! batch in flight. Each calls the batcher or the writer, which do not wait; the checkpoint moves with a batch's commit alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use penstock_core::aggregate::{Deaggregation, DropReason, Fate};
+use penstock_core::batch::{BatchLimits, Batcher, SealReason};
+use penstock_core::coordinator::api::{Progress, ShardRequest};
+use penstock_core::intent::{Encoding, IntentId};
+use penstock_core::lease::LeaseRow;
+use penstock_core::position::Position;
+use penstock_core::random::Random;
+use penstock_core::shard::ChildShard;
+use penstock_core::time::{Instant, UnixMillis};
+use tokio::sync::mpsc;
+
+use super::flight::{Batch, fly};
+use super::intake::{Intake, Slice};
+use super::{Delivered, ShardError, Stopped};
+use crate::budget::{OpenSlot, Permit};
+use crate::metrics::Account;
+use crate::ports::{ObjectSink, ObjectWriter, SealRequest, SetAsideReason};
+use crate::shard::context::ShardContext;
+use crate::shard::reader::ReaderItem;
+
+/// The user records of a batch at most: bounds what a replay has to read.
+const MAX_BATCH_RECORDS: u64 = 5_000_000;
+
+/// Delivers one shard into objects.
+pub(crate) struct ObjectDeliverer {
+    ctx: Arc<ShardContext>,
+    sink: Arc<dyn ObjectSink>,
+    writer: Box<dyn ObjectWriter>,
+    deaggregation: Deaggregation,
+    delimiter: usize,
+    batcher: Batcher,
+    items: mpsc::Receiver<ReaderItem>,
+    source: Source,
+    intake: Option<Intake>,
+    /// Everything up to here was appended.
+    appended: Position,
+    open: Open,
+    flight: Option<BoxFuture<'static, Result<Batch, Stopped>>>,
+    /// The user records in flight, and the arrival time of the first.
+    flying: Option<UnixMillis>,
+    /// Since when the open batch is full and waits for the one in flight.
+    blocked: Option<Instant>,
+    slot: OpenSlot,
+    account: Account,
+    random: Random,
+}
+
+/// What the reader still has to say.
+enum Source {
+    /// More.
+    Open,
+    /// Nothing: the shard is at its end.
+    Ended(Vec<ChildShard>),
+    /// Nothing: it was stopped.
+    Closed,
+}
+
+/// What the open batch holds beside the writer.
+#[derive(Default)]
+struct Open {
+    permit: Option<Permit>,
+    dropped: BTreeMap<DropReason, u64>,
+    oldest: Option<UnixMillis>,
+}
+
+enum Event {
+    Cut,
+    Flown(Result<Batch, Stopped>),
+    Pressed,
+    Room(Permit, Slice),
+    Item(Option<ReaderItem>),
+    Aged,
+}
+
+impl ObjectDeliverer {
+    pub(crate) fn new(
+        ctx: Arc<ShardContext>,
+        sink: Arc<dyn ObjectSink>,
+        row: &LeaseRow,
+        items: mpsc::Receiver<ReaderItem>,
+    ) -> Result<Self, ShardError> {
+        let encoding = Encoding { hash_range: row.hash_range, ..sink.encoding() };
+        let writer = sink.writer(&ctx.identity, &encoding)?;
+        let settings = &ctx.worker.settings.objects;
+        let limits = BatchLimits {
+            size: settings.buffer_size,
+            interval: settings.buffer_interval,
+            records: MAX_BATCH_RECORDS,
+        };
+        let token = ctx.tenure.token;
+        Ok(Self {
+            deaggregation: Deaggregation::from(&encoding),
+            delimiter: encoding.delimiter.len(),
+            batcher: Batcher::new(limits, row.checkpoint.clone(), row.chain.clone()),
+            source: Source::Open,
+            intake: None,
+            appended: row.checkpoint.clone(),
+            open: Open::default(),
+            flight: None,
+            flying: None,
+            blocked: None,
+            slot: ctx.worker.budget.open_slot(),
+            account: Account::open(Arc::clone(&ctx.worker.metrics)),
+            random: ctx.worker.random(ctx.identity.shard.as_str(), token.0 ^ 0x7365_616c),
+            ctx,
+            sink,
+            writer,
+            items,
+        })
+    }
+
+    /// Delivers until the shard ends, is drained or is stopped.
+    pub(crate) async fn run(mut self) -> Result<Delivered, Stopped> {
+        let ended = self.deliver().await;
+        if matches!(ended, Err(Stopped::Lost)) {
+            self.account.abandon_as(self.ctx.worker.cut_reason());
+        }
+        ended
+    }
+
+    async fn deliver(&mut self) -> Result<Delivered, Stopped> {
+        loop {
+            self.seal_if_due()?;
+            self.show();
+            if let Some(delivered) = self.finish_if_done().await? {
+                return Ok(delivered);
+            }
+            match self.next().await {
+                Event::Cut => return Err(Stopped::Lost),
+                Event::Flown(landed) => self.on_landed(landed?).await?,
+                Event::Pressed => self.batcher.request_seal(SealReason::Memory),
+                Event::Room(permit, slice) => self.append(permit, &slice)?,
+                Event::Item(item) => self.on_item(item)?,
+                // Whether a batch is due is looked at before every wait.
+                Event::Aged => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let slice = self.next_slice();
+        let age = if self.flight.is_none() { self.batcher.next_deadline() } else { None };
+        let wants_item = self.intake.is_none() && matches!(self.source, Source::Open);
+        let ctx = &self.ctx;
+        tokio::select! {
+            // Biased: chunks come as long as there is a backlog and would starve what ends or settles. They come last but for
+            // the age, which is also looked at before every wait.
+            biased;
+            () = ctx.cut.cancelled() => Event::Cut,
+            landed = landing(&mut self.flight) => Event::Flown(landed),
+            () = self.slot.pressed() => Event::Pressed,
+            (permit, slice) = room(ctx, slice) => Event::Room(permit, slice),
+            item = self.items.recv(), if wants_item => Event::Item(item),
+            () = ctx.worker.clock.sleep_until_some(age) => Event::Aged,
+        }
+    }
+
+    // === Filling ===
+
+    fn next_slice(&self) -> Option<Slice> {
+        let intake = self.intake.as_ref().filter(|_| !self.batcher.is_full())?;
+        Some(intake.slice(self.batcher.room_for_records(), self.batcher.room_for_bytes(), self.delimiter))
+    }
+
+    fn on_item(&mut self, item: Option<ReaderItem>) -> Result<(), Stopped> {
+        match item {
+            Some(ReaderItem::Chunk { chunk, permit }) => {
+                self.intake = Intake::new(&self.ctx, &self.deaggregation, chunk, permit, &self.appended);
+                if let Some(intake) = &self.intake {
+                    self.account.fetched(intake.left() as u64, intake.bytes_left());
+                }
+            }
+            Some(ReaderItem::NothingThere) => {}
+            Some(ReaderItem::End { children }) => self.source = Source::Ended(children),
+            None if self.ctx.drain.is_cancelled() => self.source = Source::Closed,
+            None => return Err(ShardError::Gone("reader").into()),
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, permit: Permit, slice: &Slice) -> Result<(), Stopped> {
+        let Some(intake) = &mut self.intake else { return Ok(()) };
+        let admission = intake.admission(&slice.range);
+        let records = &intake.taken.records;
+        let oldest = records.get(slice.range.start).arrival;
+        let mut encoded = self.batcher.open_bytes();
+        for (run, fate) in intake.taken.runs(slice.range.clone()) {
+            match fate {
+                Fate::Deliver => encoded = self.writer.append(records, run),
+                Fate::SetAside => {
+                    for index in run {
+                        encoded = self.writer.set_aside(&records.get(index), &SetAsideReason::OutsideHashRange);
+                    }
+                }
+                Fate::Drop(reason) => *self.open.dropped.entry(reason).or_default() += run.len() as u64,
+            }
+        }
+        self.appended = Position::After(admission.last.clone());
+        self.batcher.append(admission, encoded, self.ctx.worker.clock.now().instant)?;
+        self.open.oldest.get_or_insert(oldest);
+        self.open.hold(permit, self.writer.memory());
+        if intake.advance(slice) {
+            self.intake = None;
+        }
+        if self.flight.is_none() {
+            self.slot.set(self.writer.memory().max(1));
+        }
+        Ok(())
+    }
+
+    // === Sealing ===
+
+    fn seal_if_due(&mut self) -> Result<(), Stopped> {
+        let now = self.ctx.worker.clock.now().instant;
+        if self.flight.is_some() {
+            if self.batcher.is_full() {
+                self.blocked.get_or_insert(now);
+            }
+            return Ok(());
+        }
+        let used_up = self.intake.is_none() && self.batcher.open_records() > 0;
+        let reason = match &self.source {
+            Source::Ended(_) if used_up => Some(SealReason::ShardEnd),
+            Source::Closed if used_up => Some(SealReason::Drain),
+            _ => self.batcher.due(now),
+        };
+        reason.map_or(Ok(()), |reason| self.seal(reason))
+    }
+
+    fn seal(&mut self, reason: SealReason) -> Result<(), Stopped> {
+        let range = self.batcher.seal(reason).ok_or(ShardError::NothingToSeal(reason))?;
+        let request = SealRequest {
+            id: intent_id(&mut self.random),
+            from: range.from.clone(),
+            first: range.first.clone(),
+            last: range.last.clone(),
+            chain: range.chain.clone(),
+            time: self.ctx.worker.clock.now().wall,
+        };
+        let sealed = self.writer.seal(&request).map_err(ShardError::from)?;
+        if !sealed.objects.is_empty() {
+            self.batcher.left_objects(&range);
+        }
+        let Open { mut permit, dropped, oldest } = std::mem::take(&mut self.open);
+        if let Some(permit) = &mut permit {
+            permit.shrink_to(sealed.objects.iter().map(crate::ports::PreparedObject::len).sum());
+        }
+        tracing::debug!(
+            shard = %self.ctx.identity.shard, closed_by = reason.as_str(), records = range.records, last = %range.last, "sealed"
+        );
+        self.flying = oldest;
+        self.slot.set(0);
+        let batch = Batch { range, sealed, dropped, permit };
+        self.flight = Some(Box::pin(fly(Arc::clone(&self.ctx), Arc::clone(&self.sink), batch)));
+        Ok(())
+    }
+
+    async fn on_landed(&mut self, batch: Batch) -> Result<(), Stopped> {
+        let Batch { range, sealed, dropped, permit } = batch;
+        drop(permit);
+        self.account.delivered(sealed.delivered, sealed.delivered_bytes);
+        for (reason, count) in sealed.set_aside {
+            self.account.set_aside(reason.as_str(), count);
+        }
+        for (reason, count) in dropped {
+            self.account.dropped(reason.as_str(), count);
+        }
+        let now = self.ctx.worker.clock.now().instant;
+        if let Some(since) = self.blocked.take() {
+            let millis = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+            self.ctx.worker.metrics.sink_wait.increment(millis);
+        }
+        self.flying = None;
+        if self.batcher.open_records() > 0 {
+            self.slot.set(self.writer.memory().max(1));
+        }
+        self.ctx.cell.note(|facts| {
+            facts.checkpoint = Position::After(range.last);
+            facts.problem = None;
+        });
+        let lag = u64::try_from(self.ctx.cell.lag(now).as_millis()).ok();
+        self.ctx.tenure.progress(Progress { settled: None, lag, urgent: false }).await?;
+        Ok(())
+    }
+
+    // === Ending ===
+
+    async fn finish_if_done(&mut self) -> Result<Option<Delivered>, Stopped> {
+        let settled = self.flight.is_none() && self.intake.is_none() && self.batcher.open_records() == 0;
+        if !settled {
+            return Ok(None);
+        }
+        match &self.source {
+            Source::Open => Ok(None),
+            Source::Closed => Ok(Some(Delivered::Drained)),
+            Source::Ended(children) => {
+                self.ctx.tenure.request(ShardRequest::EndShard { children: children.clone() }).await?;
+                Ok(Some(Delivered::Ended))
+            }
+        }
+    }
+
+    fn show(&self) {
+        let oldest = self.flying.or(self.open.oldest).or_else(|| {
+            let intake = self.intake.as_ref()?;
+            Some(intake.taken.records.get(intake.next()).arrival)
+        });
+        self.ctx.cell.note(|facts| {
+            facts.position = self.appended.record().cloned();
+            facts.open_bytes = self.batcher.open_bytes();
+            facts.open_records = self.batcher.open_records();
+            facts.in_flight = self.account.in_flight();
+            facts.oldest_unsettled = oldest;
+        });
+    }
+}
+
+impl Open {
+    /// Holds `permit` beside what is held, as far as `memory` needs it.
+    fn hold(&mut self, permit: Permit, memory: u64) {
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            held @ None => *held = Some(permit),
+        }
+        if let Some(held) = &mut self.permit {
+            held.shrink_to(memory);
+        }
+    }
+}
+
+async fn landing(flight: &mut Option<BoxFuture<'static, Result<Batch, Stopped>>>) -> Result<Batch, Stopped> {
+    let Some(flying) = flight else { return std::future::pending().await };
+    let landed = flying.await;
+    *flight = None;
+    landed
+}
+
+async fn room(ctx: &ShardContext, slice: Option<Slice>) -> (Permit, Slice) {
+    let Some(slice) = slice else { return std::future::pending().await };
+    let budget = &ctx.worker.budget;
+    let permit = match budget.try_acquire_fill(slice.encoded_at_most) {
+        Some(permit) => permit,
+        None => budget.acquire_fill(slice.encoded_at_most).await,
+    };
+    (permit, slice)
+}
+
+/// Distinct with the seed, which is random in production.
+fn intent_id(random: &mut Random) -> IntentId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&random.next_u64().to_be_bytes());
+    id[8..].copy_from_slice(&random.next_u64().to_be_bytes());
+    IntentId(id)
+}

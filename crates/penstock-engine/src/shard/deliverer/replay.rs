@@ -1,0 +1,323 @@
+//! Carries out an intent that was found in the row: the first thing that is done for a lease, whoever left it.
+//!
+//! The records are read again, encoded with the recorded settings and held against the recorded digests before anything is put.
+//! What cannot be rebuilt is left to somebody else: this worker puts nothing and gives the lease up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use penstock_core::aggregate::{Deaggregation, DropReason, Fate};
+use penstock_core::chunk::Chunk;
+use penstock_core::coordinator::api::{Commit, GapReason, ShardRequest};
+use penstock_core::intent::{Content, Destination, Intent, codec};
+use penstock_core::lease::LeaseRow;
+use penstock_core::position::{Position, RecordPosition};
+use penstock_core::time::UnixMillis;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::intake::Intake;
+use super::put::{NotPut, Patience, Putter};
+use super::{ShardError, Stopped};
+use crate::budget::Permit;
+use crate::metrics::Account;
+use crate::ports::{ObjectSink, ObjectWriter, PreparedObject, SeamError, SetAsideReason, WriterError};
+use crate::shard::context::{ShardContext, chain};
+use crate::shard::reader::{CHUNKS_IN_CHANNEL, Reader, ReaderItem};
+use crate::shard::resume::ReadFrom;
+
+/// How long a lease is left alone whose intent this worker cannot carry out.
+pub(crate) const COOL_DOWN: Duration = Duration::from_secs(60);
+/// Attempts to put an object of somebody else's intent, over about a minute; then somebody else may try.
+const ATTEMPTS: u32 = 8;
+
+/// Settles the open intent of `row`, `encoded`.
+pub(crate) async fn settle(
+    ctx: &Arc<ShardContext>,
+    sink: Option<&Arc<dyn ObjectSink>>,
+    row: &LeaseRow,
+    encoded: &Bytes,
+) -> Result<(), Stopped> {
+    let intent = match codec::decode(encoded) {
+        Ok(intent) if intent.lease == row.key => intent,
+        Ok(intent) => return Err(Stopped::GiveUp(format!("the intent in the row is of the lease {}", intent.lease))),
+        Err(error) => return Err(Stopped::GiveUp(format!("the intent in the row cannot be read: {error}"))),
+    };
+    if row.checkpoint >= Position::After(intent.last.clone()) {
+        tracing::info!(shard = %row.key, last = %intent.last, "the checkpoint has passed the intent, which is dropped");
+        ctx.tenure.request(ShardRequest::DropIntent { intent: encoded.clone() }).await?;
+        return Ok(());
+    }
+    let Some(sink) = sink else {
+        return Err(Stopped::GiveUp("an intent of objects is open, and the sink of this worker takes none".to_owned()));
+    };
+    let _alone = ctx.worker.replays.acquire().await.expect("the semaphore of replays is never closed");
+    tracing::info!(
+        shard = %row.key, first = %intent.first, last = %intent.last, objects = intent.objects.len(), to = %intent.destination,
+        "carrying out the intent that was found"
+    );
+    let mut replay = Replay::new(ctx, sink, intent)?;
+    let settled = replay.run(row, encoded).await;
+    if matches!(settled, Err(Stopped::Lost)) {
+        replay.account.abandon_as(ctx.worker.cut_reason());
+    }
+    settled
+}
+
+struct Replay {
+    ctx: Arc<ShardContext>,
+    sink: Arc<dyn ObjectSink>,
+    intent: Intent,
+    writer: Box<dyn ObjectWriter>,
+    account: Account,
+    permit: Option<Permit>,
+    tally: Tally,
+}
+
+/// What was read of the intent.
+#[derive(Default)]
+struct Tally {
+    records: u64,
+    bytes: u64,
+    set_aside: u64,
+    dropped: BTreeMap<DropReason, u64>,
+    arrival: Option<UnixMillis>,
+    /// Its first record is not there any more.
+    trimmed: bool,
+}
+
+/// Whether more of the intent may come.
+#[derive(PartialEq, Eq)]
+enum Reading {
+    More,
+    Done,
+}
+
+impl Replay {
+    fn new(ctx: &Arc<ShardContext>, sink: &Arc<dyn ObjectSink>, intent: Intent) -> Result<Self, Stopped> {
+        let writer = sink.writer(&ctx.identity, &intent.encoding).map_err(cannot_rebuild)?;
+        Ok(Self {
+            ctx: Arc::clone(ctx),
+            sink: Arc::clone(sink),
+            intent,
+            writer,
+            account: Account::open(Arc::clone(&ctx.worker.metrics)),
+            permit: None,
+            tally: Tally::default(),
+        })
+    }
+
+    async fn run(&mut self, row: &LeaseRow, encoded: &Bytes) -> Result<(), Stopped> {
+        self.read().await?;
+        let objects = self.rebuild().map_err(cannot_rebuild)?;
+        let missing = if self.tally.trimmed { self.is_missing_there().await } else { false };
+        self.put_all(&objects).await?;
+        if missing {
+            // Told before the commit that passes it.
+            let range = format!("{} to {} as far as it was not read", self.intent.first, self.intent.last);
+            self.ctx.worker.gap(&row.key, GapReason::Trimmed, &range);
+        }
+        self.commit(row, encoded).await?;
+        self.settle_account();
+        Ok(())
+    }
+
+    // === Reading ===
+
+    async fn read(&mut self) -> Result<(), Stopped> {
+        let (out, mut items) = mpsc::channel(CHUNKS_IN_CHANNEL);
+        let reader = Reader::new(Arc::clone(&self.ctx), ReadFrom::intent(&self.intent.first), out);
+        // Ends with this function.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(reader.run());
+        loop {
+            let item = tokio::select! {
+                // Biased: a lease that is lost must not wait for a backlog of chunks.
+                biased;
+                () = self.ctx.cut.cancelled() => return Err(Stopped::Lost),
+                item = items.recv() => item,
+            };
+            match item {
+                Some(ReaderItem::Chunk { chunk, permit }) => {
+                    if self.take(chunk, permit).await? == Reading::Done {
+                        return Ok(());
+                    }
+                }
+                Some(ReaderItem::NothingThere | ReaderItem::End { .. }) => {
+                    self.tally.trimmed |= self.tally.records == 0;
+                    return Ok(());
+                }
+                None => return Err(ShardError::Gone("reader").into()),
+            }
+        }
+    }
+
+    async fn take(&mut self, chunk: Chunk, permit: Permit) -> Result<Reading, Stopped> {
+        let settings = Deaggregation::from(&self.intent.encoding);
+        let begins_at = before(&self.intent);
+        let Some(mut intake) = Intake::new(&self.ctx, &settings, chunk, permit, &begins_at) else {
+            return Ok(Reading::More);
+        };
+        if self.tally.records == 0 && intake.taken.records.get(intake.next()).compare(&self.intent.first).is_gt() {
+            self.tally.trimmed = true;
+        }
+        let beyond = intake.taken.records.get(intake.taken.records.len() - 1).compare(&self.intent.last).is_ge();
+        if intake.cut_behind(&self.intent.last) {
+            self.account.fetched(intake.left() as u64, intake.bytes_left());
+            self.append(&mut intake).await?;
+        }
+        Ok(if beyond { Reading::Done } else { Reading::More })
+    }
+
+    async fn append(&mut self, intake: &mut Intake) -> Result<(), Stopped> {
+        loop {
+            let slice = intake.slice(u64::MAX, u64::MAX, self.intent.encoding.delimiter.len());
+            self.hold(slice.encoded_at_most).await;
+            let records = &intake.taken.records;
+            for (run, fate) in intake.taken.runs(slice.range.clone()) {
+                match fate {
+                    Fate::Deliver => {
+                        self.writer.append(records, run);
+                    }
+                    Fate::SetAside => {
+                        self.tally.set_aside += run.len() as u64;
+                        for index in run {
+                            self.writer.set_aside(&records.get(index), &SetAsideReason::OutsideHashRange);
+                        }
+                    }
+                    Fate::Drop(reason) => *self.tally.dropped.entry(reason).or_default() += run.len() as u64,
+                }
+            }
+            let admission = intake.admission(&slice.range);
+            self.tally.records += admission.records;
+            self.tally.bytes += slice.range.clone().map(|index| records.get(index).data.len() as u64).sum::<u64>();
+            self.tally.arrival = Some(admission.arrival);
+            if intake.advance(&slice) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// An intent is rebuilt whole: beyond all there is for filling, it is held without a permit.
+    async fn hold(&mut self, bytes: u64) {
+        let budget = &self.ctx.worker.budget;
+        let held = self.permit.as_ref().map_or(0, Permit::bytes);
+        let room = budget.fill_total().saturating_sub(held);
+        let permit = budget.acquire_fill(bytes.min(room)).await;
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            none @ None => *none = Some(permit),
+        }
+    }
+
+    // === Putting ===
+
+    fn rebuild(&mut self) -> Result<Vec<PreparedObject>, WriterError> {
+        if !self.tally.trimmed {
+            return self.writer.rebuild(&self.intent);
+        }
+        let dropped: u64 = self.tally.dropped.values().sum();
+        if self.tally.records == dropped {
+            return Ok(Vec::new());
+        }
+        self.writer.rebuild_partial(&self.intent)
+    }
+
+    /// Of an intent whose first records were trimmed: whether its objects lack them. What cannot be told counts as missing.
+    async fn is_missing_there(&mut self) -> bool {
+        for object in &self.intent.objects {
+            let limit = self.ctx.worker.settings.time_outs.probe;
+            let asked = self.sink.digest_of(&self.intent.destination, &object.key);
+            match tokio::time::timeout(limit, asked).await {
+                Ok(Ok(Some(digest))) if digest == object.sha256 => {}
+                Ok(Ok(_) | Err(_)) | Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    async fn put_all(&mut self, objects: &[PreparedObject]) -> Result<(), Stopped> {
+        let mut putter = Putter::new(Arc::clone(&self.ctx), Arc::clone(&self.sink));
+        let mut to = self.intent.destination.clone();
+        for object in objects {
+            let mut put = putter.put(&to, object, Patience::Attempts(ATTEMPTS)).await;
+            if let Err(NotPut::Unreachable(error)) = put {
+                to = self.other_destination(&to, &error).await?;
+                put = putter.put(&to, object, Patience::Attempts(ATTEMPTS)).await;
+            }
+            match put {
+                Ok(_) => self.ctx.worker.metrics.objects_put("replay", 1),
+                // The key decides: what stands there is the whole object, or what could be read of it earlier.
+                Err(NotPut::Refused(_)) if self.tally.trimmed => {}
+                Err(NotPut::Refused(error) | NotPut::Unreachable(error)) => {
+                    return Err(Stopped::GiveUp(format!("the objects of the intent cannot be put: {}", chain(&error))));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The configured destination, if the recorded one provably does not exist.
+    async fn other_destination(&mut self, recorded: &Destination, error: &SeamError) -> Result<Destination, Stopped> {
+        let configured = self.sink.destination();
+        let limit = self.ctx.worker.settings.time_outs.probe;
+        let probed = tokio::time::timeout(limit, self.sink.probe(recorded)).await;
+        if configured != *recorded && matches!(probed, Ok(Ok(false))) {
+            tracing::warn!(
+                shard = %self.ctx.identity.shard, %recorded, %configured,
+                "the destination in the intent does not exist, its objects go to the configured one"
+            );
+            return Ok(configured);
+        }
+        Err(Stopped::GiveUp(format!("the sink of the intent, {recorded}, cannot be reached: {}", chain(error))))
+    }
+
+    // === Committing ===
+
+    async fn commit(&mut self, row: &LeaseRow, encoded: &Bytes) -> Result<(), Stopped> {
+        let commit = Commit {
+            from: row.checkpoint.clone(),
+            after: self.intent.last.clone(),
+            // Nothing of it could be read: the intent's time is later than every record in it.
+            arrival: self.tally.arrival.unwrap_or(self.intent.time),
+            chain: Some(self.intent.last.clone()),
+            intent: Some(encoded.clone()),
+            next: None,
+        };
+        self.ctx.tenure.request(ShardRequest::Commit(commit)).await?;
+        Ok(())
+    }
+
+    fn settle_account(&mut self) {
+        let Tally { records, bytes, set_aside, ref dropped, .. } = self.tally;
+        let delivered = records - set_aside - dropped.values().sum::<u64>();
+        self.account.delivered(delivered, bytes);
+        self.account.set_aside(SetAsideReason::OutsideHashRange.as_str(), set_aside);
+        for (reason, count) in dropped {
+            self.account.dropped(reason.as_str(), *count);
+        }
+        debug_assert!(
+            self.tally.trimmed || delivered == delivered_by(&self.intent),
+            "{delivered} delivered of {}", delivered_by(&self.intent)
+        );
+    }
+}
+
+fn delivered_by(intent: &Intent) -> u64 {
+    intent.objects.iter().filter(|object| object.content == Content::Records).map(|object| object.records).sum()
+}
+
+/// The position that the first user record of an intent follows upon, as far as its record goes.
+fn before(intent: &Intent) -> Position {
+    let first = &intent.first;
+    match first.subsequence.checked_sub(1) {
+        Some(subsequence) => Position::After(RecordPosition { sequence: first.sequence.clone(), subsequence }),
+        None => Position::TrimHorizon,
+    }
+}
+
+fn cannot_rebuild(error: WriterError) -> Stopped {
+    Stopped::GiveUp(chain(&error))
+}

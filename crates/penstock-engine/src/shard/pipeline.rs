@@ -1,0 +1,176 @@
+//! One tenure of a shard: settle the intent that was found, then read and deliver; after a failure again, alone, with a pause.
+//!
+//! The lease is kept meanwhile, and each run starts from what its row is known to hold. Reader and deliverer are tasks of the
+//! pipeline: a panic of either is a failure like any other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use penstock_core::coordinator::api::ShardRequest;
+use penstock_core::lease::LeaseRow;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+
+use super::context::{ShardContext, backoff, chain};
+use super::deliverer::objects::ObjectDeliverer;
+use super::deliverer::{Delivered, ShardError, Stopped, replay};
+use super::reader::{CHUNKS_IN_CHANNEL, Reader};
+use super::resume::ReadFrom;
+use crate::ports::ObjectSink;
+use crate::status::ShardPhase;
+
+/// A run that lasted this long was well: the next pause is a short one again.
+const WELL: Duration = Duration::from_secs(60);
+
+/// What a shard delivers into.
+#[derive(Clone)]
+pub(crate) enum ShardSink {
+    /// Objects.
+    Objects(Arc<dyn ObjectSink>),
+}
+
+/// How a tenure ended, as far as the shard is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TenureEnd {
+    /// The shard's end is recorded.
+    Ended,
+    /// All that was read is settled.
+    Drained,
+    /// The lease is lost, or the tasks were cut off.
+    Cut,
+    /// This worker cannot go on with the shard.
+    GaveUp,
+}
+
+/// Runs a shard until its tenure ends.
+pub(crate) async fn run(ctx: Arc<ShardContext>, sink: ShardSink) -> TenureEnd {
+    let pauses = backoff(Duration::from_secs(1), Duration::from_secs(60));
+    let mut random = ctx.worker.random(ctx.identity.shard.as_str(), ctx.tenure.token.0 ^ 0x7275_6e00);
+    let mut failures = 0_u32;
+    loop {
+        let began = ctx.worker.clock.now().instant;
+        let error = match run_once(&ctx, &sink).await {
+            Ok(Delivered::Ended) => return TenureEnd::Ended,
+            Ok(Delivered::Drained) => return TenureEnd::Drained,
+            Err(Stopped::Lost) => return TenureEnd::Cut,
+            Err(Stopped::GiveUp(reason)) => return give_up(&ctx, &reason).await,
+            Err(Stopped::Failed(error)) => error,
+        };
+        if ctx.worker.clock.now().instant.since(began) >= WELL {
+            failures = 0;
+        }
+        let pause = pauses.ceiling(failures) / 2 + pauses.delay(failures, &mut random) / 2;
+        failures = failures.saturating_add(1);
+        tracing::error!(
+            stream = %ctx.identity.stream, shard = %ctx.identity.shard, error = %chain(&error), again = ?pause,
+            "the shard failed and starts again from its checkpoint"
+        );
+        ctx.cell.note(|facts| {
+            facts.phase = ShardPhase::Failed;
+            facts.problem = Some(error.to_string());
+            facts.restarts += 1;
+            facts.in_flight = 0;
+            facts.oldest_unsettled = None;
+        });
+        tokio::select! {
+            // Biased: whoever is told to stop does not start again.
+            biased;
+            () = ctx.cut.cancelled() => return TenureEnd::Cut,
+            () = ctx.drain.cancelled() => return TenureEnd::Drained,
+            () = ctx.worker.clock.sleep(pause) => {}
+        }
+    }
+}
+
+async fn give_up(ctx: &Arc<ShardContext>, reason: &str) -> TenureEnd {
+    tracing::error!(
+        stream = %ctx.identity.stream, shard = %ctx.identity.shard, reason, away = ?replay::COOL_DOWN,
+        "this worker cannot go on with the shard and releases its lease"
+    );
+    ctx.cell.problem(reason);
+    let request = ShardRequest::GiveUp { cool_down: replay::COOL_DOWN };
+    tokio::select! {
+        // Biased: nothing is given up that is lost.
+        biased;
+        () = ctx.cut.cancelled() => TenureEnd::Cut,
+        // Whether it is recorded or lost, the lease is not ours any more.
+        _ = ctx.tenure.request(request) => TenureEnd::GaveUp,
+    }
+}
+
+async fn run_once(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<Delivered, Stopped> {
+    let row = tokio::select! {
+        // Biased: a shard that is told to stop does not begin.
+        biased;
+        () = ctx.cut.cancelled() => return Err(Stopped::Lost),
+        () = ctx.drain.cancelled() => return Ok(Delivered::Drained),
+        row = prepared(ctx, sink) => row?,
+    };
+    ctx.cell.note(|facts| {
+        facts.phase = ShardPhase::Running;
+        facts.checkpoint = row.checkpoint.clone();
+    });
+    let from = ReadFrom::row(&row).map_err(ShardError::from)?;
+    let (out, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
+    let reader = Reader::new(Arc::clone(ctx), from, out);
+    let drain = ctx.drain.clone();
+    // Ended at the end of this run, so that no task outlives it.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        // Stopping the reader anywhere loses nothing: what was not handed on was not read.
+        let _stopped = drain.run_until_cancelled(reader.run()).await;
+        Part::Reader
+    });
+    match sink {
+        ShardSink::Objects(sink) => {
+            let deliverer = ObjectDeliverer::new(Arc::clone(ctx), Arc::clone(sink), &row, items)?;
+            tasks.spawn(async move { Part::Deliverer(deliverer.run().await) });
+        }
+    }
+    let delivered = outcome(&mut tasks).await;
+    tasks.shutdown().await;
+    delivered
+}
+
+/// What is done before anything is read: the sink answers, the row is known, its intent is settled.
+async fn prepared(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<LeaseRow, Stopped> {
+    ctx.cell.note(|facts| facts.phase = ShardPhase::WaitingForSink);
+    if ctx.worker.gate.opened().await.is_none() {
+        return Err(ShardError::Gone("probe of the sink").into());
+    }
+    let row = ctx.tenure.row().await?;
+    let Some(intent) = &row.intent else { return Ok(row) };
+    ctx.cell.note(|facts| facts.phase = ShardPhase::Replaying);
+    let ShardSink::Objects(objects) = sink;
+    replay::settle(ctx, Some(objects), &row, intent).await?;
+    Ok(ctx.tenure.row().await?)
+}
+
+enum Part {
+    Reader,
+    Deliverer(Result<Delivered, Stopped>),
+}
+
+async fn outcome(tasks: &mut JoinSet<Part>) -> Result<Delivered, Stopped> {
+    while let Some(joined) = tasks.join_next().await {
+        match joined {
+            // The deliverer learns of it by its channel, and decides.
+            Ok(Part::Reader) => {}
+            Ok(Part::Deliverer(delivered)) => return delivered,
+            Err(error) => return Err(ShardError::Panicked("pipeline", panic_text(error)).into()),
+        }
+    }
+    Err(ShardError::Gone("deliverer").into())
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "without a text".to_owned()),
+        Err(_) => "it was cancelled".to_owned(),
+    }
+}

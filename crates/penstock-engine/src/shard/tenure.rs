@@ -1,0 +1,239 @@
+//! What a shard knows of its lease: the token, the local deadline, the row as our last answered write left it.
+//!
+//! It outlives a failed run of the shard within the same tenure: a request that was under way then is awaited before the next
+//! one is made, so that at most one is open and the row is never guessed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use penstock_core::coordinator::api::{Answer, HeldLease, Progress, ShardRequest};
+use penstock_core::ids::{LeaseKey, LeaseToken};
+use penstock_core::lease::LeaseRow;
+use penstock_core::position::{Position, RecordPosition};
+use penstock_core::time::{Instant, UnixMillis};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::clock::Clock;
+
+/// What shards and the worker tell the lease keeper.
+#[derive(Debug)]
+pub(crate) enum KeeperMessage {
+    /// A shard asks for something that its row must record.
+    Request {
+        /// The tenure.
+        token: LeaseToken,
+        /// What it asks for.
+        request: ShardRequest,
+        /// Where the answer goes; dropped without one when the tenure ends.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// What a shard has settled, and how far it is behind.
+    Progress {
+        /// The tenure.
+        token: LeaseToken,
+        /// The progress.
+        progress: Progress,
+    },
+    /// A shard's tasks have ended.
+    Stopped {
+        /// The tenure.
+        token: LeaseToken,
+    },
+}
+
+/// The lease is lost, or as good as lost: nothing more may be put or recorded for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseLost;
+
+/// Until when deliveries of one tenure may begin. The keeper extends it, the shard looks at it; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct DeliveryDeadline(Arc<AtomicU64>);
+
+impl DeliveryDeadline {
+    pub(crate) fn new(until: Instant) -> Self {
+        Self(Arc::new(AtomicU64::new(until.as_nanos())))
+    }
+
+    pub(crate) fn get(&self) -> Instant {
+        Instant::from_nanos(self.0.load(Ordering::Acquire))
+    }
+
+    /// Moves the deadline. A deadline that was ended stays ended.
+    pub(crate) fn extend(&self, until: Instant) {
+        let extend = |old: u64| (old != 0).then_some(old.max(until.as_nanos()));
+        // The only failure is an ended deadline, which is left as it is.
+        let _ended = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, extend);
+    }
+
+    /// The lease is lost: no delivery may begin any more.
+    pub(crate) fn end(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// Runs an attempt that must not go on past the deadline, which may move meanwhile. `None` if it passed; the attempt is
+    /// dropped then, with its outcome unknown. An attempt that would begin past the deadline does not begin.
+    pub(crate) async fn bound<T>(&self, clock: &Clock, attempt: impl Future<Output = T>) -> Option<T> {
+        let mut attempt = std::pin::pin!(attempt);
+        loop {
+            let until = self.get();
+            if until <= clock.now().instant {
+                return None;
+            }
+            tokio::select! {
+                // Biased: an outcome that is known must not be lost to a deadline that comes at the same moment.
+                biased;
+                outcome = &mut attempt => return Some(outcome),
+                () = clock.sleep_until(until) => {}
+            }
+        }
+    }
+}
+
+/// One tenure of one lease, as its shard sees it.
+#[derive(Debug)]
+pub(crate) struct Tenure {
+    pub(crate) token: LeaseToken,
+    pub(crate) key: LeaseKey,
+    pub(crate) deadline: DeliveryDeadline,
+    keeper: mpsc::Sender<KeeperMessage>,
+    view: Mutex<View>,
+}
+
+#[derive(Debug)]
+struct View {
+    row: LeaseRow,
+    open: Option<(ShardRequest, oneshot::Receiver<Answer>)>,
+}
+
+impl Tenure {
+    pub(crate) fn new(held: HeldLease, deadline: DeliveryDeadline, keeper: mpsc::Sender<KeeperMessage>) -> Self {
+        let HeldLease { token, row, until: _ } = held;
+        Self { token, key: row.key.clone(), deadline, keeper, view: Mutex::new(View { row, open: None }) }
+    }
+
+    /// The row as it is known to be. Awaits a request that an earlier run of the shard left open.
+    pub(crate) async fn row(&self) -> Result<LeaseRow, LeaseLost> {
+        let mut view = self.view.lock().await;
+        view.settle().await?;
+        Ok(view.row.clone())
+    }
+
+    /// Asks for something to be recorded and waits until it is. Dropping the future leaves the request open.
+    pub(crate) async fn request(&self, request: ShardRequest) -> Result<(), LeaseLost> {
+        let mut view = self.view.lock().await;
+        view.settle().await?;
+        let (reply, answer) = oneshot::channel();
+        let message = KeeperMessage::Request { token: self.token, request: request.clone(), reply };
+        self.keeper.send(message).await.map_err(|_| LeaseLost)?;
+        view.open = Some((request, answer));
+        view.settle().await
+    }
+
+    /// Passes on what is settled and how far the shard is behind.
+    pub(crate) async fn progress(&self, progress: Progress) -> Result<(), LeaseLost> {
+        if let Some((position, arrival)) = &progress.settled {
+            self.settled_to(position, *arrival).await;
+        }
+        let message = KeeperMessage::Progress { token: self.token, progress };
+        self.keeper.send(message).await.map_err(|_| LeaseLost)
+    }
+
+    /// What a call sink settled is not read again within this tenure, whether or not it is stored yet.
+    async fn settled_to(&self, position: &RecordPosition, arrival: UnixMillis) {
+        let mut view = self.view.lock().await;
+        view.row.checkpoint = Position::After(position.clone());
+        view.row.arrival = Some(arrival);
+    }
+}
+
+impl View {
+    async fn settle(&mut self) -> Result<(), LeaseLost> {
+        let Some((_, answer)) = &mut self.open else { return Ok(()) };
+        let answer = answer.await;
+        let (request, _) = self.open.take().expect("looked at above, and the lock is held");
+        match answer {
+            Ok(Answer::Done { checkpoint }) => {
+                self.apply(request);
+                self.row.checkpoint = checkpoint;
+                Ok(())
+            }
+            // No answer: the keeper has ended the tenure.
+            Ok(Answer::Lost) | Err(_) => Err(LeaseLost),
+        }
+    }
+
+    fn apply(&mut self, request: ShardRequest) {
+        match request {
+            ShardRequest::Intend { intent, .. } => self.row.intent = Some(intent),
+            ShardRequest::Commit(commit) => {
+                self.row.arrival = Some(commit.arrival);
+                if commit.chain.is_some() {
+                    self.row.chain = commit.chain;
+                }
+                self.row.intent = commit.next;
+            }
+            ShardRequest::DropIntent { .. } => self.row.intent = None,
+            ShardRequest::EndShard { .. } | ShardRequest::GiveUp { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use penstock_core::ids::LeaseCounter;
+
+    use super::*;
+
+    fn tenure(keeper: mpsc::Sender<KeeperMessage>) -> Tenure {
+        let row = LeaseRow::new(LeaseKey::new("shardId-000000000000"), LeaseCounter(1), Position::TrimHorizon);
+        let until = Instant::from_nanos(1_000_000_000);
+        Tenure::new(HeldLease { token: LeaseToken(7), row, until }, DeliveryDeadline::new(until), keeper)
+    }
+
+    fn intend() -> ShardRequest {
+        ShardRequest::Intend { from: Position::TrimHorizon, intent: Bytes::from_static(b"intent") }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_a_failed_run_left_open_is_awaited_first() {
+        let (sender, mut keeper) = mpsc::channel(4);
+        let tenure = tenure(sender);
+        let abandoned = tokio::time::timeout(Duration::from_millis(1), tenure.request(intend())).await;
+        assert!(abandoned.is_err());
+        let Some(KeeperMessage::Request { reply, .. }) = keeper.recv().await else { panic!("no request") };
+        let row = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            reply.send(Answer::Done { checkpoint: Position::TrimHorizon }).unwrap();
+        };
+        let (row, ()) = tokio::join!(tenure.row(), row);
+        assert_eq!(row.unwrap().intent, Some(Bytes::from_static(b"intent")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenure_that_ends_without_an_answer_is_lost() {
+        let (sender, mut keeper) = mpsc::channel(4);
+        let tenure = tenure(sender);
+        let drop_reply = async { drop(keeper.recv().await) };
+        assert_eq!(tokio::join!(tenure.request(intend()), drop_reply).0, Err(LeaseLost));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_ends_with_a_deadline_that_moves_and_none_begins_after_it() {
+        let clock = Clock::simulated(UnixMillis(0));
+        let deadline = DeliveryDeadline::new(Instant::from_nanos(1_000_000_000));
+        let extend = async {
+            clock.sleep(Duration::from_millis(900)).await;
+            deadline.extend(Instant::from_nanos(3_000_000_000));
+        };
+        let attempt = deadline.bound(&clock, clock.sleep(Duration::from_secs(10)));
+        assert_eq!(tokio::join!(attempt, extend).0, None);
+        assert_eq!(clock.now().instant, Instant::from_nanos(3_000_000_000));
+        assert_eq!(deadline.bound(&clock, std::future::ready(1)).await, None);
+        deadline.end();
+        deadline.extend(Instant::from_nanos(9_000_000_000));
+        assert_eq!(deadline.bound(&clock, std::future::ready(1)).await, None);
+    }
+}

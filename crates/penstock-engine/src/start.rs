@@ -1,0 +1,121 @@
+//! What a worker looks at before it works: the stream, the lease table. What is wrong here ends it, with one clear error.
+
+use std::time::Duration;
+
+use penstock_core::random::Random;
+use penstock_core::time::UnixMillis;
+
+use crate::clock::Clock;
+use crate::ports::{ErrorClass, LeaseTable, SeamError, ShardSource, StreamDescription, TableProblem};
+use crate::settings::TimeOuts;
+use crate::shard::context::{backoff, chain};
+
+/// A worker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no such stream.
+    #[error("the stream does not exist")]
+    StreamMissing(#[source] SeamError),
+    /// The stream may not be described.
+    #[error("the stream may not be read")]
+    StreamDenied(#[source] SeamError),
+    /// The stream could not be described for another reason, however often it was tried.
+    #[error("the stream cannot be described")]
+    StreamUnavailable(#[source] SeamError),
+    /// The lease table is foreign or cannot be used.
+    #[error("the lease table cannot be used")]
+    Table(#[source] TableProblem),
+    /// The lease table cannot be read.
+    #[error("the leases cannot be read")]
+    Leases(#[source] SeamError),
+    /// The leases belong to a stream of the same name that was created at another time.
+    #[error(
+        "the leases belong to a stream {stream} that was created at {rows}; the one that is there was created at {created}: \
+         use another application name, or remove the leases of the old stream"
+    )]
+    StreamRecreated {
+        /// The stream.
+        stream: String,
+        /// The creation time in the rows.
+        rows: UnixMillis,
+        /// The creation time of the stream that is there.
+        created: UnixMillis,
+    },
+}
+
+/// Tries the steps of the start again for a while: what starts beside us may be late.
+pub(crate) struct Starter {
+    pub(crate) clock: Clock,
+    pub(crate) time_outs: TimeOuts,
+    pub(crate) random: Random,
+}
+
+impl Starter {
+    pub(crate) async fn describe(&mut self, source: &dyn ShardSource) -> Result<StreamDescription, StartError> {
+        let limit = self.time_outs.describe;
+        self.patiently(async || {
+            let described = tokio::time::timeout(limit, source.describe()).await;
+            described.unwrap_or_else(|_| Err(SeamError::timed_out("DescribeStreamSummary", "the stream", limit)))
+        })
+        .await
+        .map_err(|error| match error.class {
+            ErrorClass::NotFound => StartError::StreamMissing(error),
+            ErrorClass::Denied => StartError::StreamDenied(error),
+            ErrorClass::Throttled
+            | ErrorClass::Transient
+            | ErrorClass::Expired
+            | ErrorClass::Rejected
+            | ErrorClass::Fatal => StartError::StreamUnavailable(error),
+        })
+    }
+
+    pub(crate) async fn prepare(&mut self, table: &dyn LeaseTable) -> Result<(), StartError> {
+        // A table that is created has to become active: that takes as long as a step of the start may take.
+        let limit = self.time_outs.start;
+        self.patiently(async || {
+            let prepared = tokio::time::timeout(limit, table.prepare()).await;
+            prepared.unwrap_or_else(|_| Err(SeamError::timed_out("prepare", "the lease table", limit).into()))
+        })
+        .await
+        .map_err(StartError::Table)
+    }
+
+    async fn patiently<T, E: Passing>(&mut self, mut step: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+        let pauses = backoff(Duration::from_millis(500), Duration::from_secs(5));
+        let until = self.clock.now().instant.after(self.time_outs.start);
+        let mut attempt = 0_u32;
+        loop {
+            let error = match step().await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let pause = pauses.delay(attempt, &mut self.random);
+            attempt = attempt.saturating_add(1);
+            if !error.may_pass() || self.clock.now().instant.after(pause) >= until {
+                return Err(error);
+            }
+            tracing::warn!(error = %chain(&error), again = ?pause, "a step of the start failed");
+            self.clock.sleep(pause).await;
+        }
+    }
+}
+
+/// An error that may be gone in a moment.
+trait Passing: std::error::Error {
+    fn may_pass(&self) -> bool;
+}
+
+impl Passing for SeamError {
+    fn may_pass(&self) -> bool {
+        matches!(self.class, ErrorClass::Throttled | ErrorClass::Transient)
+    }
+}
+
+impl Passing for TableProblem {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Foreign { .. } => false,
+            Self::Unusable(error) => error.may_pass(),
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! What a worker shows of itself: a cheap snapshot for probes, pages and gauges.
+//!
+//! Components write what they know into small shared cells; nobody waits for anybody, and nothing is decided here.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use penstock_core::coordinator::api::LeaseStatus;
+use penstock_core::ids::{LeaseKey, LeaseToken, ShardId, StreamName, WorkerId};
+use penstock_core::position::{Position, RecordPosition};
+use penstock_core::time::{Instant, Now, UnixMillis};
+
+use crate::budget::MemoryBudget;
+use crate::clock::Clock;
+use crate::metrics::{self, Metrics, ShardSeries, Totals, count_as_f64, name};
+
+/// Looks at a worker from outside. Clones look at the same one, also after it has ended.
+#[derive(Debug, Clone)]
+pub struct StatusHandle {
+    board: Arc<Board>,
+}
+
+/// Everything a worker knows of itself at one moment.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Its owner string.
+    pub worker: WorkerId,
+    /// Its stream.
+    pub stream: Option<StreamName>,
+    /// Whether the lease table was scanned once.
+    pub started: bool,
+    /// Whether it is ending.
+    pub draining: bool,
+    /// How long ago the lease keeper's loop moved; `None` before it began.
+    pub keeper_idle: Option<Duration>,
+    /// All leases of the table, as the coordinator sees them.
+    pub leases: Vec<LeaseStatus>,
+    /// Leases without a live owner.
+    pub unowned: usize,
+    /// Workers with a live lease.
+    pub workers: usize,
+    /// The shards that are held.
+    pub shards: Vec<ShardStatus>,
+    /// Whether the sink is there.
+    pub sink: SinkStatus,
+    /// What the last failed call to the lease table said, until one succeeds.
+    pub lease_problem: Option<String>,
+    /// Why nothing is taken although the table is well: a stream that was created again.
+    pub stream_problem: Option<String>,
+    /// The largest lag over held shards.
+    pub lag: Duration,
+    /// Bytes of the budget that are taken.
+    pub memory_used: u64,
+    /// The budget.
+    pub memory_budget: u64,
+    /// The sum of all records.
+    pub totals: Totals,
+}
+
+/// Whether the sink is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkStatus {
+    /// It was not asked yet.
+    Unknown,
+    /// It answered; deliveries go on.
+    Ready,
+    /// It does not answer as it should; nothing is delivered. What is wrong.
+    Down(String),
+}
+
+/// What a held shard is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShardPhase {
+    /// It waits for the sink to answer.
+    WaitingForSink,
+    /// It carries out an intent that was found.
+    Replaying,
+    /// It reads and delivers.
+    Running,
+    /// It failed and waits to start again.
+    Failed,
+    /// It settles what was read.
+    Draining,
+}
+
+impl ShardPhase {
+    /// The phase as a word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WaitingForSink => "waiting_for_sink",
+            Self::Replaying => "replaying",
+            Self::Running => "running",
+            Self::Failed => "failed",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// One held shard.
+#[derive(Debug, Clone)]
+pub struct ShardStatus {
+    /// Its lease.
+    pub lease: LeaseKey,
+    /// The shard.
+    pub shard: ShardId,
+    /// What it is about.
+    pub phase: ShardPhase,
+    /// The checkpoint that is known to be stored.
+    pub checkpoint: Position,
+    /// The last user record that was read.
+    pub position: Option<RecordPosition>,
+    /// How far behind the tip, counted on since the last answer.
+    pub lag: Duration,
+    /// How far behind the tip by the last answer; `None` before one.
+    pub behind: Option<Duration>,
+    /// Bytes of the open batch.
+    pub open_bytes: u64,
+    /// User records of the open batch.
+    pub open_records: u64,
+    /// User records that are not settled.
+    pub in_flight: u64,
+    /// The age of the oldest of them.
+    pub oldest_unsettled: Duration,
+    /// What went wrong last, until things go right again.
+    pub problem: Option<String>,
+    /// How often it started again within this tenure.
+    pub restarts: u32,
+}
+
+// === The board ===
+
+/// Where components write. One per worker.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) worker: WorkerId,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) budget: MemoryBudget,
+    keeper_moved: AtomicU64,
+    draining: AtomicBool,
+    facts: Mutex<Facts>,
+    shards: Mutex<BTreeMap<LeaseToken, Arc<ShardCell>>>,
+}
+
+#[derive(Debug)]
+struct Facts {
+    stream: Option<StreamName>,
+    started: bool,
+    leases: Vec<LeaseStatus>,
+    unowned: usize,
+    workers: usize,
+    sink: SinkStatus,
+    lease_problem: Option<String>,
+    stream_problem: Option<String>,
+}
+
+impl Board {
+    pub(crate) fn new(worker: WorkerId, clock: Clock, metrics: Arc<Metrics>, budget: MemoryBudget) -> Arc<Self> {
+        let facts = Facts {
+            stream: None,
+            started: false,
+            leases: Vec::new(),
+            unowned: 0,
+            workers: 0,
+            sink: SinkStatus::Unknown,
+            lease_problem: None,
+            stream_problem: None,
+        };
+        Arc::new(Self {
+            worker,
+            clock,
+            metrics,
+            budget,
+            keeper_moved: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            facts: Mutex::new(facts),
+            shards: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn handle(self: &Arc<Self>) -> StatusHandle {
+        StatusHandle { board: Arc::clone(self) }
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shards(&self) -> MutexGuard<'_, BTreeMap<LeaseToken, Arc<ShardCell>>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn keeper_moved(&self, now: Instant) {
+        // 0 stands for "never"; the clock's zero was long before this process or is one nanosecond off.
+        self.keeper_moved.store(now.as_nanos().max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn drain_began(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stream_is(&self, stream: StreamName) {
+        self.facts().stream = Some(stream);
+    }
+
+    pub(crate) fn scanned(&self, unowned: usize, workers: usize) {
+        let mut facts = self.facts();
+        facts.started = true;
+        facts.unowned = unowned;
+        facts.workers = workers;
+        facts.lease_problem = None;
+    }
+
+    pub(crate) fn leases_are(&self, leases: Vec<LeaseStatus>) {
+        self.facts().leases = leases;
+    }
+
+    pub(crate) fn lease_problem(&self, problem: Option<String>) {
+        self.facts().lease_problem = problem;
+    }
+
+    pub(crate) fn stream_problem(&self, problem: String) {
+        self.facts().stream_problem = Some(problem);
+    }
+
+    pub(crate) fn sink_is(&self, sink: SinkStatus) {
+        self.facts().sink = sink;
+    }
+
+    pub(crate) fn shard_started(&self, token: LeaseToken, cell: Arc<ShardCell>) {
+        let mut shards = self.shards();
+        shards.insert(token, cell);
+        self.metrics.leases_held.set(count_as_f64(shards.len() as u64));
+    }
+
+    pub(crate) fn shard_stopped(&self, token: LeaseToken) {
+        let mut shards = self.shards();
+        shards.remove(&token);
+        self.metrics.leases_held.set(count_as_f64(shards.len() as u64));
+    }
+
+    fn shard_statuses(&self, now: Now) -> Vec<ShardStatus> {
+        self.shards().values().map(|cell| cell.snapshot(now)).collect()
+    }
+}
+
+// === One shard ===
+
+/// Where the tasks of one held shard write.
+#[derive(Debug)]
+pub(crate) struct ShardCell(Mutex<ShardFacts>);
+
+#[derive(Debug)]
+pub(crate) struct ShardFacts {
+    lease: LeaseKey,
+    taken: Instant,
+    answered: Option<(Instant, Duration)>,
+    pub(crate) phase: ShardPhase,
+    pub(crate) checkpoint: Position,
+    pub(crate) position: Option<RecordPosition>,
+    pub(crate) open_bytes: u64,
+    pub(crate) open_records: u64,
+    pub(crate) in_flight: u64,
+    /// The arrival time of the oldest record that is not settled.
+    pub(crate) oldest_unsettled: Option<UnixMillis>,
+    pub(crate) problem: Option<String>,
+    pub(crate) restarts: u32,
+}
+
+impl ShardCell {
+    pub(crate) fn new(lease: LeaseKey, checkpoint: Position, taken: Instant) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(ShardFacts {
+            lease,
+            taken,
+            answered: None,
+            phase: ShardPhase::WaitingForSink,
+            checkpoint,
+            position: None,
+            open_bytes: 0,
+            open_records: 0,
+            in_flight: 0,
+            oldest_unsettled: None,
+            problem: None,
+            restarts: 0,
+        })))
+    }
+
+    /// Changes what is shown. Short: no one waits long for it.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut ShardFacts)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn answered(&self, now: Instant, behind: Duration) {
+        self.note(|facts| {
+            facts.answered = Some((now, behind));
+            facts.problem = None;
+        });
+    }
+
+    pub(crate) fn problem(&self, problem: impl Into<String>) {
+        let problem = problem.into();
+        self.note(|facts| facts.problem = Some(problem));
+    }
+
+    /// How far behind the tip, counted on since the last answer, or since the lease was taken if there was none.
+    pub(crate) fn lag(&self, now: Instant) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).lag(now)
+    }
+
+    pub(crate) fn snapshot(&self, now: Now) -> ShardStatus {
+        let facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ShardStatus {
+            lease: facts.lease.clone(),
+            shard: facts.lease.shard_id(),
+            phase: facts.phase,
+            checkpoint: facts.checkpoint.clone(),
+            position: facts.position.clone(),
+            lag: facts.lag(now.instant),
+            behind: facts.answered.map(|(_, behind)| behind),
+            open_bytes: facts.open_bytes,
+            open_records: facts.open_records,
+            in_flight: facts.in_flight,
+            oldest_unsettled: facts.oldest_unsettled.map_or(Duration::ZERO, |arrival| now.wall.since(arrival)),
+            problem: facts.problem.clone(),
+            restarts: facts.restarts,
+        }
+    }
+}
+
+impl ShardFacts {
+    fn lag(&self, now: Instant) -> Duration {
+        match self.answered {
+            Some((at, behind)) => behind + now.since(at),
+            None => now.since(self.taken),
+        }
+    }
+}
+
+// === Looking at it ===
+
+impl StatusHandle {
+    /// Everything, as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> Status {
+        let now = self.board.clock.now();
+        let shards = self.board.shard_statuses(now);
+        let moved = self.board.keeper_moved.load(Ordering::Relaxed);
+        let facts = self.board.facts();
+        Status {
+            worker: self.board.worker.clone(),
+            stream: facts.stream.clone(),
+            started: facts.started,
+            draining: self.board.draining.load(Ordering::Relaxed),
+            keeper_idle: (moved != 0).then(|| now.instant.since(Instant::from_nanos(moved))),
+            leases: facts.leases.clone(),
+            unowned: facts.unowned,
+            workers: facts.workers,
+            lag: shards.iter().map(|shard| shard.lag).max().unwrap_or_default(),
+            shards,
+            sink: facts.sink.clone(),
+            lease_problem: facts.lease_problem.clone(),
+            stream_problem: facts.stream_problem.clone(),
+            memory_used: self.board.budget.used(),
+            memory_budget: self.board.budget.budget(),
+            totals: self.board.metrics.totals(),
+        }
+    }
+
+    /// Whether the lease keeper's loop moved within `limit`, or has not begun yet. A slow sink does not matter here.
+    #[must_use]
+    pub fn is_live(&self, limit: Duration) -> bool {
+        let moved = self.board.keeper_moved.load(Ordering::Relaxed);
+        moved == 0 || self.board.clock.now().instant.since(Instant::from_nanos(moved)) <= limit
+    }
+
+    /// What keeps the worker from being ready; empty if nothing does.
+    #[must_use]
+    pub fn obstacles(&self) -> Vec<String> {
+        let facts = self.board.facts();
+        let mut obstacles = Vec::new();
+        if !facts.started {
+            obstacles.push("leases: the first scan of the lease table is not done".to_owned());
+        }
+        obstacles.extend(facts.lease_problem.iter().map(|problem| format!("leases: {problem}")));
+        obstacles.extend(facts.stream_problem.iter().map(|problem| format!("stream: {problem}")));
+        match &facts.sink {
+            SinkStatus::Unknown => obstacles.push("sink: not asked yet".to_owned()),
+            SinkStatus::Ready => {}
+            SinkStatus::Down(problem) => obstacles.push(format!("sink: {problem}")),
+        }
+        if self.board.draining.load(Ordering::Relaxed) {
+            obstacles.push("worker: it is ending".to_owned());
+        }
+        obstacles
+    }
+
+    /// Brings the gauges up to date that change with time alone. Called before metrics are rendered, and now and then.
+    pub fn refresh_gauges(&self) {
+        let now = self.board.clock.now().instant;
+        let lag = self.board.shards().values().map(|cell| cell.lag(now)).max().unwrap_or_default();
+        self.board.metrics.lag.set(lag.as_secs_f64() * 1000.0);
+    }
+
+    /// The series of single shards, as they stand now: only those of shards that are held.
+    #[must_use]
+    pub fn shard_series(&self) -> Vec<ShardSeries> {
+        let stream = self.board.facts().stream.as_ref().map_or_else(String::new, ToString::to_string);
+        let series = |name, description, shard: &ShardStatus, value| ShardSeries {
+            name,
+            description,
+            stream: stream.clone(),
+            shard: shard.shard.to_string(),
+            value,
+        };
+        let shards = self.board.shard_statuses(self.board.clock.now());
+        let ages = shards.iter().filter_map(|shard| {
+            let behind = shard.behind?;
+            Some(series(name::ITERATOR_AGE, metrics::ITERATOR_AGE_HELP, shard, behind.as_secs_f64() * 1000.0))
+        });
+        let unsettled = shards.iter().map(|shard| {
+            series(name::OLDEST_UNSETTLED, metrics::OLDEST_UNSETTLED_HELP, shard, shard.oldest_unsettled.as_secs_f64())
+        });
+        ages.chain(unsettled).collect()
+    }
+}
