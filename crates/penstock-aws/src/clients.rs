@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+pub use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -61,6 +62,16 @@ pub async fn load(settings: &AwsSettings) -> SdkConfig {
         loader = loader.profile_name(profile);
     }
     loader.load().await
+}
+
+/// A configuration for endpoints of this machine that check no signatures: fixed credentials, nobody is asked for any.
+pub async fn load_local(region: &str) -> SdkConfig {
+    let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "penstock local");
+    load(&AwsSettings { region: Some(region.to_owned()), profile: None })
+        .await
+        .into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
 }
 
 /// The configuration for one service: `base` with its Region, endpoint and role.

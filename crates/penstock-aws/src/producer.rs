@@ -1,5 +1,5 @@
-//! The writing side of a stream, for the demo, the benchmarks and tests: create, put, split, merge. The daemon never writes to a
-//! stream.
+//! The writing side of a stream, for the demo, the benchmarks and tests: create, put, split, merge; and a delivery stream to write to.
+//! The daemon itself never does any of it.
 
 use std::time::Duration;
 
@@ -130,4 +130,27 @@ impl Producer {
             .map(|_| ())
             .map_err(|error| seam_error("MergeShards", shard.as_str(), error))
     }
+}
+
+/// Creates a delivery stream that writes to a bucket, plainly.
+///
+/// # Errors
+/// What the service said.
+pub async fn create_delivery_stream(config: &SdkConfig, name: &str, bucket: &str) -> Result<(), SeamError> {
+    use aws_sdk_firehose::types::{BufferingHints, ExtendedS3DestinationConfiguration};
+    let hints = BufferingHints::builder().size_in_mbs(1).interval_in_seconds(1).build();
+    let destination = ExtendedS3DestinationConfiguration::builder()
+        .role_arn("arn:aws:iam::000000000000:role/firehose")
+        .bucket_arn(format!("arn:aws:s3:::{bucket}"))
+        .buffering_hints(hints)
+        .build()
+        .expect("role and bucket are set");
+    aws_sdk_firehose::Client::new(config)
+        .create_delivery_stream()
+        .delivery_stream_name(name)
+        .extended_s3_destination_configuration(destination)
+        .send()
+        .await
+        .map(|_| ())
+        .map_err(|error| seam_error("CreateDeliveryStream", name, error))
 }
