@@ -1,0 +1,3 @@
+//! Conformance suites: the rules of each seam as tests that every implementation runs, the real and the simulated.
+
+pub mod lease_table;
