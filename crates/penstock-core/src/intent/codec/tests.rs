@@ -238,6 +238,9 @@ fn what_breaks_the_rules_behind_a_right_check_is_named_with_its_field() {
     assert_eq!(unknown[from], 3, "the kind of `from`");
     unknown[from] = 9;
     assert_eq!(problem(&unknown), "its field from cannot be read: 9 is no kind of position");
+    let longer = [&content[..HEADER + 16], &[0x83, 0x00], &content[HEADER + 17..]].concat();
+    let refused = "its field application cannot be read: the number is longer than it needs to be";
+    assert_eq!(problem(&longer), refused, "there would be two encodings of one intent");
     let mut name = content.to_vec();
     name[HEADER + 17] = 0xff;
     assert_eq!(problem(&name), "its field application cannot be read: it is not UTF-8");
