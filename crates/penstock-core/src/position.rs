@@ -4,24 +4,28 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// The longest sequence number that the service's model allows, in decimal digits.
 pub const MAX_SEQUENCE_DIGITS: usize = 129;
 
-/// A record's place in its shard: a decimal number without leading zeros.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A record's place in its shard: a decimal number, kept as it was written.
+///
+/// AWS writes no leading zeros. Where another service does, it gets its number back with them, and order and equality look past
+/// them, as the KCL's do.
+#[derive(Debug, Clone)]
 pub struct SequenceNumber(Box<str>);
 
 /// The text is not a sequence number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a sequence number: decimal digits without a leading zero, at most {MAX_SEQUENCE_DIGITS}")]
+#[error("{0:?} is not a sequence number: decimal digits, at most {MAX_SEQUENCE_DIGITS}")]
 pub struct InvalidSequenceNumber(pub String);
 
 impl SequenceNumber {
     /// Reads a sequence number.
     ///
     /// # Errors
-    /// If the text is empty, longer than 129 digits, has a leading zero (but for `0` itself) or anything but digits.
+    /// If the text is empty, longer than 129 digits, or has anything but digits.
     pub fn parse(text: &str) -> Result<Self, InvalidSequenceNumber> {
         if is_sequence_number(text) { Ok(Self(text.into())) } else { Err(InvalidSequenceNumber(text.to_owned())) }
     }
@@ -35,21 +39,33 @@ impl SequenceNumber {
 
 fn is_sequence_number(text: &str) -> bool {
     let digits = text.as_bytes();
-    !digits.is_empty()
-        && digits.len() <= MAX_SEQUENCE_DIGITS
-        && digits.iter().all(u8::is_ascii_digit)
-        && (digits[0] != b'0' || digits.len() == 1)
+    !digits.is_empty() && digits.len() <= MAX_SEQUENCE_DIGITS && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// Compares two sequence numbers as numbers, without allocating. Both must be free of leading zeros.
+/// Compares two sequence numbers as numbers, without allocating.
 #[must_use]
 pub fn compare_sequence_numbers(a: &str, b: &str) -> Ordering {
+    let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 impl Ord for SequenceNumber {
     fn cmp(&self, other: &Self) -> Ordering {
         compare_sequence_numbers(&self.0, &other.0)
+    }
+}
+
+impl PartialEq for SequenceNumber {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for SequenceNumber {}
+
+impl Hash for SequenceNumber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.trim_start_matches('0').hash(state);
     }
 }
 
@@ -150,7 +166,7 @@ mod tests {
     use super::*;
 
     fn sequence() -> impl Strategy<Value = SequenceNumber> {
-        let digits = prop_oneof![Just("0".to_owned()), "[1-9][0-9]{0,3}", "[1-9][0-9]{54,56}", "[1-9][0-9]{0,128}"];
+        let digits = prop_oneof![Just("0".to_owned()), "[1-9][0-9]{0,3}", "[1-9][0-9]{54,56}", "[1-9][0-9]{0,128}", "0{1,3}[1-9]?[0-9]?"];
         digits.prop_map(|text| SequenceNumber::parse(&text).unwrap())
     }
 
@@ -213,8 +229,16 @@ mod tests {
     }
 
     #[test]
+    fn zeros_in_front_are_kept_and_mean_nothing() {
+        let [long, short] = ["0007", "7"].map(|text| SequenceNumber::parse(text).unwrap());
+        assert_eq!((long.as_str(), short.as_str()), ("0007", "7"));
+        assert_eq!(long, short);
+        assert_eq!(std::collections::HashSet::from([long, short]).len(), 1);
+    }
+
+    #[test]
     fn what_is_not_a_sequence_number_is_refused() {
-        for text in ["", "00", "01", "-1", "+1", "1 ", "1.0", "٣", "SHARD_END", &"9".repeat(MAX_SEQUENCE_DIGITS + 1)] {
+        for text in ["", "-1", "+1", "1 ", "1.0", "٣", "SHARD_END", &"9".repeat(MAX_SEQUENCE_DIGITS + 1)] {
             assert!(SequenceNumber::parse(text).is_err(), "{text:?}");
         }
         for text in ["0", "1", &"9".repeat(MAX_SEQUENCE_DIGITS)] {
@@ -224,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_record_position_is_refused() {
-        for text in ["", "/1", "1/", "1/x", "1/-1", "1/18446744073709551616", "01/1", "1/2/3"] {
+        for text in ["", "/1", "1/", "1/x", "1/-1", "1/18446744073709551616", "1/2/3"] {
             assert!(RecordPosition::parse(text).is_err(), "{text:?}");
         }
     }
