@@ -357,7 +357,7 @@ mod tests {
     fn a_bad_attribute_is_named_with_the_key_of_its_row() {
         for (name, value) in [
             (LEASE_COUNTER, string("7")),
-            (CHECKPOINT, string("00012")),
+            (CHECKPOINT, string("0x12")),
             (CHECKPOINT, number(12)),
             (HASH_START, string("minus one")),
             (PARENTS, string("shardId-0")),
