@@ -3,11 +3,11 @@
 //! One task asks, with growing pauses, for as long as it takes; the gate, once open, stays open. A sink that goes down later is
 //! met by retries where it is called.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use penstock_core::random::Random;
-use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -17,7 +17,12 @@ use crate::status::{Board, SinkStatus};
 
 /// Whether the sink has answered. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct SinkGate(watch::Receiver<Option<SinkFacts>>);
+pub(crate) struct SinkGate {
+    facts: Arc<OnceLock<SinkFacts>>,
+    /// Cancelled once there are facts, or nobody asks for any. A token wakes who waits in the order in which they came, so that a
+    /// simulation repeats; a watch channel draws lots.
+    decided: CancellationToken,
+}
 
 /// What the sink said of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,20 +39,24 @@ pub(crate) struct SinkProbe {
     pub(crate) board: Arc<Board>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) random: Random,
-    open: watch::Sender<Option<SinkFacts>>,
+    facts: Arc<OnceLock<SinkFacts>>,
+    /// Opens the gate, whatever becomes of this.
+    decided: DropGuard,
 }
 
 impl SinkGate {
     /// Waits until the sink has answered. Cancel-safe. `None` if nobody asks any more.
     pub(crate) async fn opened(&self) -> Option<SinkFacts> {
-        let mut facts = self.0.clone();
-        facts.wait_for(Option::is_some).await.ok().and_then(|facts| *facts)
+        self.decided.cancelled().await;
+        self.facts.get().copied()
     }
 
     /// An open gate, for tests of what lies behind it.
     #[cfg(test)]
     pub(crate) fn open(facts: SinkFacts) -> Self {
-        Self(watch::channel(Some(facts)).1)
+        let decided = CancellationToken::new();
+        decided.cancel();
+        Self { facts: Arc::new(OnceLock::from(facts)), decided }
     }
 }
 
@@ -59,9 +68,10 @@ impl SinkProbe {
         board: Arc<Board>,
         random: Random,
     ) -> (Self, SinkGate) {
-        let (open, gate) = watch::channel(None);
+        let gate = SinkGate { facts: Arc::default(), decided: CancellationToken::new() };
+        let (facts, decided) = (Arc::clone(&gate.facts), gate.decided.clone().drop_guard());
         let metrics = Arc::clone(&board.metrics);
-        (Self { sink, clock, time_out, board, metrics, random, open }, SinkGate(gate))
+        (Self { sink, clock, time_out, board, metrics, random, facts, decided }, gate)
     }
 
     /// Ends when the sink has answered.
@@ -73,8 +83,9 @@ impl SinkProbe {
                 Ok(facts) => {
                     tracing::info!("the sink answers");
                     self.board.sink_is(SinkStatus::Ready);
-                    let _everyone_left = self.open.send(Some(facts));
-                    return;
+                    // Set once: this ends here, and with it the wait of all others.
+                    let _first = self.facts.set(facts);
+                    return drop(self.decided);
                 }
                 Err(error) => {
                     self.metrics.call_failed(error.operation, error.class.as_str());

@@ -4,9 +4,12 @@
 
 pub mod budget;
 pub mod clock;
+#[cfg(test)]
+mod fakes;
 mod gate;
 mod lease_keeper;
 pub mod metrics;
+mod packer;
 pub mod ports;
 pub mod settings;
 mod shard;

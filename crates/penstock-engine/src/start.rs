@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use penstock_core::random::Random;
 use penstock_core::time::UnixMillis;
 
@@ -53,9 +55,10 @@ pub(crate) struct Starter {
 impl Starter {
     pub(crate) async fn describe(&mut self, source: &dyn ShardSource) -> Result<StreamDescription, StartError> {
         let limit = self.time_outs.describe;
-        self.patiently(async || {
-            let described = tokio::time::timeout(limit, source.describe()).await;
-            described.unwrap_or_else(|_| Err(SeamError::timed_out("DescribeStreamSummary", "the stream", limit)))
+        self.patiently(|| {
+            let describe = tokio::time::timeout(limit, source.describe());
+            let late = move |_| Err(SeamError::timed_out("DescribeStreamSummary", "the stream", limit));
+            describe.map(move |described| described.unwrap_or_else(late)).boxed()
         })
         .await
         .map_err(|error| match error.class {
@@ -72,15 +75,19 @@ impl Starter {
     pub(crate) async fn prepare(&mut self, table: &dyn LeaseTable) -> Result<(), StartError> {
         // A table that is created has to become active: that takes as long as a step of the start may take.
         let limit = self.time_outs.start;
-        self.patiently(async || {
-            let prepared = tokio::time::timeout(limit, table.prepare()).await;
-            prepared.unwrap_or_else(|_| Err(SeamError::timed_out("prepare", "the lease table", limit).into()))
+        self.patiently(|| {
+            let prepare = tokio::time::timeout(limit, table.prepare());
+            let late = move |_| Err(SeamError::timed_out("prepare", "the lease table", limit).into());
+            prepare.map(move |prepared| prepared.unwrap_or_else(late)).boxed()
         })
         .await
         .map_err(StartError::Table)
     }
 
-    async fn patiently<T, E: Passing>(&mut self, mut step: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+    async fn patiently<'s, T, E: Passing>(
+        &mut self,
+        mut step: impl FnMut() -> BoxFuture<'s, Result<T, E>>,
+    ) -> Result<T, E> {
         let pauses = backoff(Duration::from_millis(500), Duration::from_secs(5));
         let until = self.clock.now().instant.after(self.time_outs.start);
         let mut attempt = 0_u32;

@@ -81,6 +81,8 @@ pub enum ShardPhase {
     Running,
     /// It failed and waits to start again.
     Failed,
+    /// A record can neither be delivered nor set aside.
+    Halted,
     /// It settles what was read.
     Draining,
 }
@@ -94,6 +96,7 @@ impl ShardPhase {
             Self::Replaying => "replaying",
             Self::Running => "running",
             Self::Failed => "failed",
+            Self::Halted => "halted",
             Self::Draining => "draining",
         }
     }
@@ -291,6 +294,14 @@ impl ShardCell {
     /// Changes what is shown. Short: no one waits long for it.
     pub(crate) fn note(&self, change: impl FnOnce(&mut ShardFacts)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The problem stays until the tenure ends.
+    pub(crate) fn halted(&self, problem: String) {
+        self.note(|facts| {
+            facts.phase = ShardPhase::Halted;
+            facts.problem = Some(problem);
+        });
     }
 
     pub(crate) fn answered(&self, now: Instant, behind: Duration) {

@@ -14,6 +14,7 @@ use penstock_core::coordinator::Coordinator;
 use penstock_core::coordinator::api::{CoordinatorSettings, HeldLease, StopReason};
 use penstock_core::ids::{LeaseKey, LeaseToken, ShardId};
 use penstock_core::position::Position;
+use penstock_core::random::Random;
 use penstock_core::time::Instant;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -24,9 +25,11 @@ use crate::clock::Clock;
 use crate::gate::SinkProbe;
 use crate::lease_keeper::{FirstScan, KeeperParts, LeaseCalls, LeaseKeeper, MAILBOX, SHARD_COMMANDS, ShardCommand};
 use crate::metrics::Metrics;
+use crate::packer::{Packer, PackerParts};
 use crate::ports::{LeaseTable, SetAside, ShardIdentity, ShardSource, SinkPort, StreamDescription};
 use crate::settings::WorkerSettings;
 use crate::shard::context::{GapLog, ShardContext, WorkerContext};
+use crate::shard::deliverer::calls::CallRoute;
 use crate::shard::pipeline::{self, ShardSink, TenureEnd, panic_text};
 use crate::shard::tenure::{DeliveryDeadline, KeeperMessage, Tenure};
 use crate::start::{StartError, Starter};
@@ -59,7 +62,7 @@ pub enum Exit {
         /// The shards that had not ended.
         shards: Vec<UndeliveredShard>,
     },
-    /// The lease keeper failed, which is a fault of the program: nothing can be recorded without it.
+    /// A task that serves all shards failed, which is a fault of the program: nothing can go on without it.
     Failed {
         /// What it said.
         problem: String,
@@ -126,7 +129,7 @@ impl Worker {
         let mut starter = Starter {
             clock: self.clock.clone(),
             time_outs: self.settings.time_outs.clone(),
-            random: penstock_core::random::Random::seeded(self.settings.seed ^ 0x7374_6172_7400),
+            random: Random::seeded(self.settings.seed ^ 0x7374_6172_7400),
         };
         let stream = starter.describe(self.ports.source.as_ref()).await?;
         self.board.stream_is(stream.name.clone());
@@ -148,7 +151,7 @@ struct Running {
     shutdown: CancellationToken,
     /// The keeper alone: the worker ends when it does.
     keeper_task: JoinSet<()>,
-    /// What serves all shards: the probe of the sink.
+    /// What serves all shards: the probe of the sink, the packer of calls.
     services: JoinSet<()>,
     pipelines: JoinSet<(LeaseToken, Option<TenureEnd>)>,
     shards: BTreeMap<LeaseToken, Shard>,
@@ -186,14 +189,33 @@ enum Wake {
 impl Running {
     fn new(worker: Worker, stream: StreamDescription, shutdown: CancellationToken) -> Self {
         let Worker { settings, ports, clock, metrics, budget, board } = worker;
-        let Ports { source, leases, sink, set_aside: _ } = ports;
+        let Ports { source, leases, sink, set_aside } = ports;
         let seed = settings.seed;
-        let probe_random = penstock_core::random::Random::seeded(seed ^ 0x7072_6f62_6500);
+        let probe_random = Random::seeded(seed ^ 0x7072_6f62_6500);
         let (probe, gate) =
             SinkProbe::new(sink.clone(), clock.clone(), settings.time_outs.probe, Arc::clone(&board), probe_random);
         let coordinator = Coordinator::new(coordinator_settings(&settings, &stream));
         let fetches = Semaphore::new(settings.source.max_fetches_in_flight.get());
         let calls = LeaseCalls::new(leases, Arc::clone(&source), settings.time_outs.clone());
+        let mut services = JoinSet::new();
+        services.spawn(probe.run());
+        let sink = match sink {
+            SinkPort::Objects(sink) => ShardSink::Objects(sink),
+            SinkPort::Calls(sink) => {
+                let (packer, handle) = Packer::new(PackerParts {
+                    sink,
+                    settings: settings.calls.clone(),
+                    time_out: settings.time_outs.call,
+                    clock: clock.clone(),
+                    gate: gate.clone(),
+                    board: Arc::clone(&board),
+                    metrics: Arc::clone(&metrics),
+                    random: Random::seeded(seed ^ 0x7061_636b_0000),
+                });
+                services.spawn(packer.run());
+                ShardSink::Calls(CallRoute { packer: handle, set_aside })
+            }
+        };
         let ctx = Arc::new(WorkerContext {
             settings,
             clock: clock.clone(),
@@ -222,12 +244,6 @@ impl Running {
         });
         let mut keeper_task = JoinSet::new();
         keeper_task.spawn(lease_keeper.run());
-        let mut services = JoinSet::new();
-        services.spawn(probe.run());
-        let sink = match sink {
-            SinkPort::Objects(sink) => ShardSink::Objects(sink),
-            SinkPort::Calls(_) => unimplemented!(),
-        };
         Self {
             gauges_at: clock.now().instant.after(GAUGES),
             ctx,
@@ -260,7 +276,10 @@ impl Running {
                 Wake::Command(ShardCommand::Stop { key, token, why }) => self.stop_shard(&key, token, why),
                 Wake::Ended(token, end) => self.on_shard_ended(token, end).await,
                 Wake::Service(Ok(())) => {}
-                Wake::Service(Err(problem)) => tracing::error!(problem, "a task of the worker panicked"),
+                Wake::Service(Err(problem)) => {
+                    tracing::error!(worker = %self.ctx.settings.worker, problem, "a task of the worker failed, the worker ends");
+                    return Ok(Exit::Failed { problem });
+                }
                 Wake::Gauges => {
                     self.board.handle().refresh_gauges();
                     self.gauges_at = self.ctx.clock.now().instant.after(GAUGES);
@@ -439,3 +458,6 @@ async fn wait_for(first: &mut Option<oneshot::Receiver<FirstScan>>) -> FirstScan
         Err(_) => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

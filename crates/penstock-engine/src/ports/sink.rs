@@ -326,6 +326,16 @@ pub enum SetAsideReason {
     },
 }
 
+impl fmt::Display for SetAsideReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutsideHashRange => f.write_str("it hashes outside the shard that its aggregate came through"),
+            Self::TooLarge { bytes, limit } => write!(f, "its {bytes} bytes are more than the {limit} that the sink takes"),
+            Self::Rejected { code, message } => write!(f, "the sink refuses it: {code}: {message}"),
+        }
+    }
+}
+
 impl SetAsideReason {
     /// The reason as a metric label and as `errorCode` of the error object.
     #[must_use]

@@ -1,5 +1,7 @@
 //! Delivers what a reader hands on: into objects with a recorded intent, or by calls.
 
+mod aside;
+pub(crate) mod calls;
 mod flight;
 mod intake;
 pub(crate) mod objects;
@@ -7,7 +9,7 @@ pub(crate) mod put;
 pub(crate) mod replay;
 
 use penstock_core::batch::SealReason;
-use penstock_core::checkpoint::OutOfOrder;
+use penstock_core::checkpoint::{OutOfOrder, SettledTwice};
 use penstock_core::intent::codec::IntentTooLarge;
 
 use super::resume::NoStart;
@@ -49,12 +51,12 @@ pub(crate) enum ShardError {
     /// Records came in the wrong order.
     #[error(transparent)]
     Order(#[from] OutOfOrder),
+    /// More was settled than there was.
+    #[error(transparent)]
+    Settled(#[from] SettledTwice),
     /// The sink refuses an object for good: another one stands under its key.
     #[error("an object cannot be put")]
     Refused(#[source] SeamError),
-    /// Records cannot be delivered and there is no place to set them aside.
-    #[error("a record cannot be delivered ({0}) and no place to set it aside is configured")]
-    NoSetAside(String),
     /// A part of the pipeline is gone.
     #[error("the {0} ended by itself")]
     Gone(&'static str),

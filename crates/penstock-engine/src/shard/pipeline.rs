@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use super::context::{ShardContext, backoff, chain};
+use super::deliverer::calls::{CallDeliverer, CallRoute};
 use super::deliverer::objects::ObjectDeliverer;
 use super::deliverer::{Delivered, ShardError, Stopped, replay};
 use super::reader::{CHUNKS_IN_CHANNEL, Reader};
@@ -27,6 +28,8 @@ const WELL: Duration = Duration::from_secs(60);
 pub(crate) enum ShardSink {
     /// Objects.
     Objects(Arc<dyn ObjectSink>),
+    /// Calls.
+    Calls(CallRoute),
 }
 
 /// How a tenure ended, as far as the shard is concerned.
@@ -126,6 +129,10 @@ async fn run_once(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<Delivered
             let deliverer = ObjectDeliverer::new(Arc::clone(ctx), Arc::clone(sink), &row, items)?;
             tasks.spawn(async move { Part::Deliverer(deliverer.run().await) });
         }
+        ShardSink::Calls(route) => {
+            let deliverer = CallDeliverer::new(Arc::clone(ctx), route.clone(), &row, items);
+            tasks.spawn(async move { Part::Deliverer(deliverer.run().await) });
+        }
     }
     let delivered = outcome(&mut tasks).await;
     tasks.shutdown().await;
@@ -141,8 +148,11 @@ async fn prepared(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<LeaseRow,
     let row = ctx.tenure.row().await?;
     let Some(intent) = &row.intent else { return Ok(row) };
     ctx.cell.note(|facts| facts.phase = ShardPhase::Replaying);
-    let ShardSink::Objects(objects) = sink;
-    replay::settle(ctx, Some(objects), &row, intent).await?;
+    let objects = match sink {
+        ShardSink::Objects(sink) => Some(sink),
+        ShardSink::Calls(_) => None,
+    };
+    replay::settle(ctx, objects, &row, intent).await?;
     Ok(ctx.tenure.row().await?)
 }
 

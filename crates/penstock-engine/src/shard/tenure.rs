@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use penstock_core::coordinator::api::{Answer, HeldLease, Progress, ShardRequest};
-use penstock_core::ids::{LeaseKey, LeaseToken};
+use penstock_core::ids::LeaseToken;
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::{Position, RecordPosition};
 use penstock_core::time::{Instant, UnixMillis};
@@ -93,7 +93,6 @@ impl DeliveryDeadline {
 #[derive(Debug)]
 pub(crate) struct Tenure {
     pub(crate) token: LeaseToken,
-    pub(crate) key: LeaseKey,
     pub(crate) deadline: DeliveryDeadline,
     keeper: mpsc::Sender<KeeperMessage>,
     view: Mutex<View>,
@@ -108,7 +107,7 @@ struct View {
 impl Tenure {
     pub(crate) fn new(held: HeldLease, deadline: DeliveryDeadline, keeper: mpsc::Sender<KeeperMessage>) -> Self {
         let HeldLease { token, row, until: _ } = held;
-        Self { token, key: row.key.clone(), deadline, keeper, view: Mutex::new(View { row, open: None }) }
+        Self { token, deadline, keeper, view: Mutex::new(View { row, open: None }) }
     }
 
     /// The row as it is known to be. Awaits a request that an earlier run of the shard left open.
@@ -183,7 +182,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use penstock_core::ids::LeaseCounter;
+    use penstock_core::ids::{LeaseCounter, LeaseKey};
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! One chunk on its way into the sink: taken apart, what was settled earlier left out, handed on slice by slice.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use penstock_core::aggregate::{self, Deaggregated, Deaggregation, Fate};
 use penstock_core::checkpoint::Admission;
@@ -15,11 +16,13 @@ const SLICE_BYTES: u64 = 1024 * 1024;
 const SLICE_RECORDS: usize = 4096;
 /// What a record takes beyond its payload when it is set aside: its frame, positions and a message.
 const SET_ASIDE_FRAME: u64 = 1024;
+/// What a record takes in a chunk beside its payload: its entries, its key and its sequence number.
+const RECORD_OVERHEAD: u64 = 256;
 
 /// The rest of a chunk.
 #[derive(Debug)]
 pub(super) struct Intake {
-    pub(super) taken: Deaggregated,
+    pub(super) taken: Arc<Deaggregated>,
     next: usize,
     end: usize,
     _permit: Permit,
@@ -32,6 +35,8 @@ pub(super) struct Slice {
     pub(super) range: Range<usize>,
     /// At most so many bytes are taken once they are encoded.
     pub(super) encoded_at_most: u64,
+    /// What they take as they were read.
+    pub(super) memory: u64,
 }
 
 impl Intake {
@@ -56,7 +61,7 @@ impl Intake {
         if next == end {
             return None;
         }
-        Some(Self { taken, next, end, _permit: permit })
+        Some(Self { taken: Arc::new(taken), next, end, _permit: permit })
     }
 
     /// Leaves out what lies behind `last`. Tells whether something is left.
@@ -95,7 +100,8 @@ impl Intake {
         let aside = self.taken.runs(range.clone()).filter(|(_, fate)| *fate == Fate::SetAside);
         // Base64 in a line of JSON.
         encoded_at_most += aside.map(|(run, _)| payload + run.len() as u64 * SET_ASIDE_FRAME).sum::<u64>();
-        Slice { range, encoded_at_most }
+        let memory = payload + range.len() as u64 * RECORD_OVERHEAD;
+        Slice { range, encoded_at_most, memory }
     }
 
     /// Takes a slice off. `true` if the chunk is used up.

@@ -1,0 +1,493 @@
+//! Small seams for tests of the engine: a table, a stream and sinks in memory, each with faults to hand out in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use penstock_core::chunk::{ChunkBuilder, UserRecord, UserRecords};
+use penstock_core::ids::{ApplicationName, HashRange, LeaseCounter, LeaseKey, ShardId, StreamName, WorkerId};
+use penstock_core::intent::{Compression, Content, Destination, Encoding, Intent, IntentObject, OutsideHashRange};
+use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::position::{RecordPosition, SequenceNumber};
+use penstock_core::shard::{ChildShard, ShardListing};
+use penstock_core::time::UnixMillis;
+
+use crate::ports::*;
+use crate::settings::WorkerSettings;
+
+pub(crate) const START: UnixMillis = UnixMillis(1_700_000_000_000);
+
+/// A list of faults, handed out one by one; none left means success.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<VecDeque<ErrorClass>>);
+
+impl Faults {
+    pub(crate) fn add(&self, class: ErrorClass, times: usize) {
+        self.lock().extend(std::iter::repeat_n(class, times));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<ErrorClass>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self, operation: &'static str) -> Result<(), SeamError> {
+        self.lock().pop_front().map_or(Ok(()), |class| Err(SeamError::new(operation, "fake", class, "as told")))
+    }
+}
+
+// === Leases ===
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeTable {
+    pub(crate) rows: Mutex<BTreeMap<LeaseKey, LeaseRow>>,
+    pub(crate) scan_faults: Faults,
+    pub(crate) write_faults: Faults,
+}
+
+impl FakeTable {
+    pub(crate) fn row(&self, shard: &str) -> LeaseRow {
+        self.rows.lock().unwrap()[&LeaseKey::new(shard)].clone()
+    }
+}
+
+#[async_trait]
+impl LeaseTable for FakeTable {
+    async fn prepare(&self) -> Result<(), TableProblem> {
+        Ok(())
+    }
+
+    async fn scan(&self) -> Result<Scan, SeamError> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.scan_faults.next("scan")?;
+        Ok(Scan { rows: self.rows.lock().unwrap().values().cloned().collect(), unreadable: Vec::new() })
+    }
+
+    async fn create(&self, row: &LeaseRow) -> Result<CreateOutcome, SeamError> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut rows = self.rows.lock().unwrap();
+        if rows.contains_key(&row.key) {
+            return Ok(CreateOutcome::Exists);
+        }
+        rows.insert(row.key.clone(), row.clone());
+        Ok(CreateOutcome::Created)
+    }
+
+    async fn write(&self, write: &LeaseWrite) -> Result<WriteOutcome, SeamError> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.write_faults.next("write")?;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(row) = rows.get_mut(&write.key) else { return Ok(WriteOutcome::Conflict(None)) };
+        if !write.expect.holds(row) {
+            return Ok(WriteOutcome::Conflict(Some(Box::new(row.clone()))));
+        }
+        *row = write.change.apply(row);
+        Ok(WriteOutcome::Applied)
+    }
+
+    async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+        let mut rows = self.rows.lock().unwrap();
+        if rows.get(key).is_some_and(|row| row.counter == counter) {
+            rows.remove(key);
+        }
+        Ok(!rows.contains_key(key))
+    }
+}
+
+// === Stream ===
+
+#[derive(Debug, Clone)]
+pub(crate) struct FakeShard {
+    pub(crate) listing: ShardListing,
+    pub(crate) records: Vec<(SequenceNumber, Vec<u8>, UnixMillis)>,
+    pub(crate) children: Vec<ChildShard>,
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeStream {
+    pub(crate) shards: Mutex<BTreeMap<ShardId, FakeShard>>,
+    pub(crate) open_faults: Faults,
+    pub(crate) fetch_faults: Faults,
+    pub(crate) opened: Mutex<Vec<OpenAt>>,
+    pub(crate) fetched_at: Mutex<Vec<tokio::time::Instant>>,
+    pub(crate) page: usize,
+    pub(crate) created: Mutex<UnixMillis>,
+}
+
+pub(crate) fn sequence(number: u64) -> SequenceNumber {
+    SequenceNumber::parse(&number.to_string()).unwrap()
+}
+
+pub(crate) fn position(number: u64) -> RecordPosition {
+    RecordPosition { sequence: sequence(number), subsequence: 0 }
+}
+
+impl FakeStream {
+    pub(crate) fn new(shards: &[&str]) -> Arc<Self> {
+        let stream = Self {
+            shards: Mutex::default(),
+            open_faults: Faults::default(),
+            fetch_faults: Faults::default(),
+            opened: Mutex::default(),
+            fetched_at: Mutex::default(),
+            page: 10,
+            created: Mutex::new(UnixMillis(START.0 - 1_000)),
+        };
+        for shard in shards {
+            stream.add_shard(shard, &[]);
+        }
+        Arc::new(stream)
+    }
+
+    pub(crate) fn add_shard(&self, shard: &str, parents: &[&str]) {
+        let listing = ShardListing {
+            id: ShardId::new(shard),
+            parents: parents.iter().map(|parent| ShardId::new(parent)).collect(),
+            hash_range: HashRange::ALL,
+            starting_sequence: sequence(1),
+            ending_sequence: None,
+        };
+        let fake = FakeShard { listing, records: Vec::new(), children: Vec::new() };
+        self.shards.lock().unwrap().insert(ShardId::new(shard), fake);
+    }
+
+    /// Puts records whose sequence numbers and payloads are these numbers.
+    pub(crate) fn put(&self, shard: &str, numbers: std::ops::RangeInclusive<u64>) {
+        let mut shards = self.shards.lock().unwrap();
+        let shard = shards.get_mut(&ShardId::new(shard)).unwrap();
+        shard.records.extend(numbers.map(|number| (sequence(number), format!("r{number}").into_bytes(), START)));
+    }
+
+    /// Closes a shard; its one child continues it.
+    pub(crate) fn close(&self, shard: &str, child: &str) {
+        self.add_shard(child, &[shard]);
+        let mut shards = self.shards.lock().unwrap();
+        let closed = shards.get_mut(&ShardId::new(shard)).unwrap();
+        closed.listing.ending_sequence = Some(sequence(1_000_000));
+        closed.children = vec![ChildShard {
+            id: ShardId::new(child),
+            parents: [ShardId::new(shard)].into(),
+            hash_range: HashRange::ALL,
+        }];
+    }
+
+    pub(crate) fn trim(&self, shard: &str, up_to: u64) {
+        let mut shards = self.shards.lock().unwrap();
+        shards.get_mut(&ShardId::new(shard)).unwrap().records.retain(|(number, ..)| *number > sequence(up_to));
+    }
+}
+
+#[async_trait]
+impl ShardSource for FakeStream {
+    async fn describe(&self) -> Result<StreamDescription, SeamError> {
+        Ok(StreamDescription {
+            name: StreamName::new("clicks"),
+            arn: None,
+            created: *self.created.lock().unwrap(),
+            retention: Duration::from_secs(24 * 3600),
+        })
+    }
+
+    async fn list_shards(&self) -> Result<Vec<ShardListing>, SeamError> {
+        Ok(self.shards.lock().unwrap().values().map(|shard| shard.listing.clone()).collect())
+    }
+
+    async fn open(&self, shard: &ShardId, at: &OpenAt) -> Result<ShardIterator, SeamError> {
+        self.opened.lock().unwrap().push(at.clone());
+        self.open_faults.next("GetShardIterator")?;
+        let shards = self.shards.lock().unwrap();
+        let gone = || SeamError::new("GetShardIterator", shard.to_string(), ErrorClass::NotFound, "gone");
+        let records = &shards.get(shard).ok_or_else(gone)?.records;
+        let index = match at {
+            OpenAt::TrimHorizon => 0,
+            OpenAt::Timestamp(time) => records.partition_point(|(_, _, arrival)| arrival < time),
+            OpenAt::At(at) => records.partition_point(|(number, ..)| number < at),
+            OpenAt::After(at) => records.partition_point(|(number, ..)| number <= at),
+        };
+        let next = records.get(index).map_or(u64::MAX.to_string(), |(number, ..)| number.to_string());
+        let end = records.last().map_or("0".to_owned(), |(number, ..)| number.to_string());
+        // An iterator names the record it begins with, or what it follows upon.
+        Ok(ShardIterator(if index < records.len() { format!("at {next}") } else { format!("after {end}") }))
+    }
+
+    async fn fetch(&self, shard: &ShardId, iterator: &ShardIterator, max_records: u32) -> Result<Fetched, SeamError> {
+        self.fetched_at.lock().unwrap().push(tokio::time::Instant::now());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.fetch_faults.next("GetRecords")?;
+        let shards = self.shards.lock().unwrap();
+        let gone = || SeamError::new("GetRecords", shard.to_string(), ErrorClass::NotFound, "gone");
+        let FakeShard { listing, records, children } = shards.get(shard).ok_or_else(gone)?;
+        let (how, number) = iterator.0.split_once(' ').unwrap();
+        let number = SequenceNumber::parse(number).unwrap();
+        let start = records.partition_point(|(of, ..)| *of < number || (how == "after" && *of == number));
+        let end = records.len().min(start + self.page.min(max_records as usize));
+        let mut builder = ChunkBuilder::default();
+        for (number, payload, arrival) in &records[start..end] {
+            builder.push(number, "key", payload, *arrival);
+        }
+        let last = records[start..end].last().map_or(number, |(number, ..)| number.clone());
+        let at_end = end == records.len();
+        let ended = at_end && !listing.is_open();
+        let next = if records[start..end].is_empty() { iterator.clone() } else { ShardIterator(format!("after {last}")) };
+        Ok(Fetched {
+            chunk: builder.build(),
+            next: (!ended).then_some(next),
+            behind: if at_end { Duration::ZERO } else { Duration::from_secs(60) },
+            children: if ended { children.clone() } else { Vec::new() },
+        })
+    }
+}
+
+// === Objects ===
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeObjects {
+    pub(crate) stored: Mutex<BTreeMap<String, PreparedObject>>,
+    pub(crate) put_faults: Faults,
+    pub(crate) probe_faults: Faults,
+    /// How long a put takes.
+    pub(crate) slow: Mutex<Duration>,
+    pub(crate) puts: Mutex<u64>,
+}
+
+impl FakeObjects {
+    /// The payloads of everything stored, in the order of keys.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let stored = self.stored.lock().unwrap();
+        let bodies = stored.values().flat_map(|object| object.body.iter());
+        bodies.flat_map(|body| String::from_utf8(body.to_vec()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+}
+
+#[async_trait]
+impl ObjectSink for FakeObjects {
+    fn destination(&self) -> Destination {
+        Destination::Directory { path: "/fake".to_owned() }
+    }
+
+    fn encoding(&self) -> Encoding {
+        Encoding {
+            delimiter: b"\n".to_vec(),
+            deaggregate: true,
+            outside_hash_range: OutsideHashRange::Deliver,
+            hash_range: None,
+            compression: Compression::None,
+            level: 0,
+            time_zone: "UTC".to_owned(),
+        }
+    }
+
+    fn writer(&self, shard: &ShardIdentity, encoding: &Encoding) -> Result<Box<dyn ObjectWriter>, WriterError> {
+        Ok(Box::new(FakeWriter {
+            shard: shard.clone(),
+            encoding: encoding.clone(),
+            body: Vec::new(),
+            positions: Vec::new(),
+        }))
+    }
+
+    async fn probe(&self, _: &Destination) -> Result<bool, SeamError> {
+        self.probe_faults.next("probe").map(|()| true)
+    }
+
+    async fn put(&self, _: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
+        let slow = *self.slow.lock().unwrap();
+        tokio::time::sleep(slow).await;
+        *self.puts.lock().unwrap() += 1;
+        self.put_faults.next("PutObject")?;
+        let mut stored = self.stored.lock().unwrap();
+        match stored.get(&object.key) {
+            Some(there) if there.sha256 == object.sha256 => Ok(Put::AlreadyThere),
+            Some(_) => Err(SeamError::new("PutObject", object.key.clone(), ErrorClass::Rejected, "another stands there")),
+            None => {
+                stored.insert(object.key.clone(), object.clone());
+                Ok(Put::Written)
+            }
+        }
+    }
+}
+
+struct FakeWriter {
+    shard: ShardIdentity,
+    encoding: Encoding,
+    body: Vec<u8>,
+    positions: Vec<RecordPosition>,
+}
+
+/// Tells bodies apart, no more.
+fn digest(body: &[u8]) -> [u8; 32] {
+    let mut digest = [0_u8; 32];
+    for (index, byte) in body.iter().enumerate() {
+        let of = &mut digest[index % 32];
+        *of = of.wrapping_mul(31).wrapping_add(*byte);
+    }
+    digest[0] = digest[0].wrapping_add(u8::try_from(body.len() % 251).unwrap());
+    digest
+}
+
+impl FakeWriter {
+    fn object(&mut self, key: String) -> PreparedObject {
+        let body = std::mem::take(&mut self.body);
+        self.positions.clear();
+        PreparedObject { key, sha256: digest(&body), body: vec![Bytes::from(body)], metadata: Vec::new() }
+    }
+}
+
+impl ObjectWriter for FakeWriter {
+    fn append(&mut self, records: &UserRecords, range: std::ops::Range<usize>) -> u64 {
+        for index in range {
+            let record = records.get(index);
+            self.body.extend_from_slice(record.data);
+            self.body.extend_from_slice(&self.encoding.delimiter);
+            self.positions.push(record.position());
+        }
+        self.body.len() as u64
+    }
+
+    fn set_aside(&mut self, _: &UserRecord<'_>, _: &SetAsideReason) -> u64 {
+        self.body.len() as u64
+    }
+
+    fn records(&self) -> u64 {
+        self.positions.len() as u64
+    }
+
+    fn memory(&self) -> u64 {
+        self.body.len() as u64
+    }
+
+    fn seal(&mut self, request: &SealRequest) -> Result<SealedBatch, WriterError> {
+        let key = format!("{}-{:0>12}", self.shard.shard, request.first.to_string());
+        let (records, bytes) = (self.positions.len() as u64, self.body.len() as u64);
+        let (first, last) = (self.positions.first().cloned(), self.positions.last().cloned());
+        let object = self.object(key.clone());
+        let objects = match (first, last) {
+            (Some(first), Some(last)) => vec![IntentObject {
+                content: Content::Records,
+                key,
+                partition: BTreeMap::new(),
+                first,
+                last,
+                records,
+                sha256: object.sha256,
+            }],
+            _ => Vec::new(),
+        };
+        let prepared = if objects.is_empty() { Vec::new() } else { vec![object] };
+        let intent = Intent {
+            id: request.id,
+            application: ApplicationName::new("test"),
+            stream: self.shard.stream.clone(),
+            lease: self.shard.lease.clone(),
+            from: request.from.clone(),
+            first: request.first.clone(),
+            last: request.last.clone(),
+            chain: request.chain.clone(),
+            time: request.time,
+            destination: Destination::Directory { path: "/fake".to_owned() },
+            encoding: self.encoding.clone(),
+            objects,
+        };
+        Ok(SealedBatch { intent, objects: prepared, delivered: records, delivered_bytes: bytes, set_aside: Vec::new() })
+    }
+
+    fn rebuild(&mut self, intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
+        let of = &intent.objects[0];
+        let object = self.object(of.key.clone());
+        if object.sha256 == of.sha256 {
+            return Ok(vec![object]);
+        }
+        Err(WriterError::CannotRebuild { shard: self.shard.shard.to_string(), problem: "the digest differs".to_owned() })
+    }
+
+    fn rebuild_partial(&mut self, intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
+        Ok(vec![self.object(intent.objects[0].key.clone())])
+    }
+}
+
+// === Calls ===
+
+#[derive(Debug)]
+pub(crate) struct FakeCalls {
+    pub(crate) taken: Mutex<Vec<Vec<u8>>>,
+    pub(crate) call_faults: Faults,
+    /// Entries that fail this time, by their index in the call; one set per call.
+    pub(crate) partial: Mutex<VecDeque<Vec<usize>>>,
+    /// Payloads that are refused for good.
+    pub(crate) poison: Mutex<Vec<Vec<u8>>>,
+    pub(crate) limits: CallLimits,
+    pub(crate) packable: Option<bool>,
+    pub(crate) calls: Mutex<u64>,
+}
+
+impl Default for FakeCalls {
+    fn default() -> Self {
+        Self {
+            taken: Mutex::default(),
+            call_faults: Faults::default(),
+            partial: Mutex::default(),
+            poison: Mutex::default(),
+            limits: CallLimits { max_entries: 5, max_call_bytes: 1_000, max_entry_bytes: 100 },
+            packable: Some(false),
+            calls: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl CallSink for FakeCalls {
+    fn limits(&self) -> CallLimits {
+        self.limits
+    }
+
+    async fn probe(&self) -> Result<CallTarget, SeamError> {
+        Ok(CallTarget { packable: self.packable })
+    }
+
+    async fn call(&self, entries: &[Bytes], _: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
+        *self.calls.lock().unwrap() += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.call_faults.next("PutRecordBatch")?;
+        let failing = self.partial.lock().unwrap().pop_front().unwrap_or_default();
+        let poison = self.poison.lock().unwrap().clone();
+        let outcome = |(index, entry): (usize, &Bytes)| {
+            let (code, message) = ("Code".to_owned(), "as told".to_owned());
+            if failing.contains(&index) {
+                return EntryOutcome::Failed { code, message };
+            }
+            if poison.contains(&entry.to_vec()) {
+                return EntryOutcome::Rejected { code, message };
+            }
+            self.taken.lock().unwrap().push(entry.to_vec());
+            EntryOutcome::Delivered
+        };
+        Ok(entries.iter().enumerate().map(outcome).collect())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeSetAside {
+    pub(crate) batches: Mutex<Vec<SetAsideBatch>>,
+    pub(crate) faults: Faults,
+}
+
+#[async_trait]
+impl SetAside for FakeSetAside {
+    async fn set_aside(&self, batch: &SetAsideBatch) -> Result<(), SeamError> {
+        self.faults.next("PutObject")?;
+        self.batches.lock().unwrap().push(batch.clone());
+        Ok(())
+    }
+}
+
+pub(crate) fn settings(worker: &str) -> WorkerSettings {
+    let mut settings = WorkerSettings::new(ApplicationName::new("test"), WorkerId::new(worker), 7);
+    settings.objects.buffer_interval = Duration::from_secs(5);
+    settings.calls.linger = Duration::from_millis(200);
+    settings
+}

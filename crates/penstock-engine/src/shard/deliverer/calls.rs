@@ -1,0 +1,370 @@
+//! Delivers a shard by calls: hands slices of chunks to the worker's packer and keeps the checkpoint tracker.
+//!
+//! Slices settle in any order; the checkpoint follows the longest settled prefix. What the sink will never take is set aside
+//! before it counts as settled; without a place for it the shard halts there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use penstock_core::aggregate::{Deaggregated, Deaggregation, Fate};
+use penstock_core::checkpoint::{CheckpointTracker, Ticket};
+use penstock_core::coordinator::api::{Progress, ShardRequest};
+use penstock_core::lease::LeaseRow;
+use penstock_core::position::{Position, RecordPosition};
+use penstock_core::shard::ChildShard;
+use penstock_core::time::{Instant, UnixMillis};
+use tokio::sync::{mpsc, oneshot};
+
+use super::aside::SetAsider;
+use super::intake::{Intake, Slice};
+use super::{Delivered, ShardError, Stopped};
+use crate::budget::Permit;
+use crate::metrics::Account;
+use crate::packer::{Load, LoadOutcome, PackerHandle, PackerMessage};
+use crate::ports::{SetAside, SetAsideReason};
+use crate::shard::context::ShardContext;
+use crate::shard::reader::ReaderItem;
+
+/// Between two reports of progress: they ride on renewals, so more of them would be of no use.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where calls go, and what they cannot take.
+#[derive(Clone)]
+pub(crate) struct CallRoute {
+    /// The worker's packer.
+    pub(crate) packer: PackerHandle,
+    /// Where records go that the sink cannot take.
+    pub(crate) set_aside: Option<Arc<dyn SetAside>>,
+}
+
+/// Delivers one shard by calls.
+pub(crate) struct CallDeliverer {
+    ctx: Arc<ShardContext>,
+    route: CallRoute,
+    run: penstock_core::ids::LeaseToken,
+    deaggregation: Deaggregation,
+    tracker: CheckpointTracker,
+    items: mpsc::Receiver<ReaderItem>,
+    source: Source,
+    intake: Option<Arriving>,
+    loads: FuturesUnordered<BoxFuture<'static, LandedLoad>>,
+    asides: FuturesUnordered<BoxFuture<'static, Result<SetAsideDone, Stopped>>>,
+    reported: Option<RecordPosition>,
+    report_at: Instant,
+    /// Whether the packer was told that somebody waits for everything.
+    flushed: bool,
+    /// A record can neither be delivered nor set aside: nothing behind it is delivered. To start again would only repeat what
+    /// was sent, so the shard stays as it is until its configuration, and so the process, is another one.
+    halted: bool,
+    account: Account,
+}
+
+enum Source {
+    Open,
+    Ended(Vec<ChildShard>),
+    Closed,
+}
+
+/// A chunk of which slices are handed on.
+struct Arriving {
+    intake: Intake,
+    chunk: Arc<Deaggregated>,
+}
+
+/// A slice of which the packer is done.
+struct LandedLoad {
+    ticket: Ticket,
+    chunk: Arc<Deaggregated>,
+    outcome: Option<LoadOutcome>,
+}
+
+/// Records that were set aside.
+struct SetAsideDone {
+    ticket: Ticket,
+    counts: Vec<(&'static str, u64)>,
+}
+
+enum Event {
+    Cut,
+    Landed(LandedLoad),
+    SetAside(Result<SetAsideDone, Stopped>),
+    Report,
+    Room(Permit, mpsc::OwnedPermit<PackerMessage>, Slice),
+    PackerGone,
+    Drain,
+    Flush(mpsc::OwnedPermit<PackerMessage>),
+    Item(Option<ReaderItem>),
+}
+
+impl CallDeliverer {
+    pub(crate) fn new(ctx: Arc<ShardContext>, route: CallRoute, row: &LeaseRow, items: mpsc::Receiver<ReaderItem>) -> Self {
+        let source = &ctx.worker.settings.source;
+        Self {
+            deaggregation: Deaggregation {
+                enabled: source.deaggregate,
+                outside_hash_range: source.outside_hash_range,
+                hash_range: row.hash_range,
+            },
+            run: route.packer.register(),
+            tracker: CheckpointTracker::new(row.checkpoint.clone()),
+            items,
+            source: Source::Open,
+            intake: None,
+            loads: FuturesUnordered::new(),
+            asides: FuturesUnordered::new(),
+            reported: None,
+            report_at: Instant::default(),
+            flushed: false,
+            halted: false,
+            account: Account::open(Arc::clone(&ctx.worker.metrics)),
+            ctx,
+            route,
+        }
+    }
+
+    /// Delivers until the shard ends, is drained or is stopped.
+    pub(crate) async fn run(mut self) -> Result<Delivered, Stopped> {
+        let ended = self.deliver().await;
+        if matches!(ended, Err(Stopped::Lost)) {
+            self.account.abandon_as(self.ctx.worker.cut_reason());
+        }
+        ended
+    }
+
+    async fn deliver(&mut self) -> Result<Delivered, Stopped> {
+        loop {
+            self.show();
+            if let Some(delivered) = self.finish_if_done().await? {
+                return Ok(delivered);
+            }
+            match self.next().await {
+                Event::Cut => return Err(Stopped::Lost),
+                Event::Landed(landed) => self.on_landed(landed)?,
+                Event::SetAside(done) => self.on_set_aside(done?)?,
+                Event::Report => self.report(false).await?,
+                Event::Room(permit, mailbox, slice) => self.hand_on(permit, mailbox, &slice)?,
+                Event::Drain => self.source = Source::Closed,
+                Event::PackerGone => return Err(ShardError::Gone("packer").into()),
+                Event::Flush(mailbox) => {
+                    mailbox.send(PackerMessage::Flush);
+                    self.flushed = true;
+                }
+                Event::Item(item) => self.on_item(item)?,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let slice = self.intake.as_ref().map(|arriving| arriving.intake.slice(u64::MAX, u64::MAX, self.delimiter()));
+        let is_open = matches!(self.source, Source::Open);
+        let wants_item = self.intake.is_none() && is_open && !self.halted;
+        let wants_flush = self.intake.is_none() && !is_open && !self.flushed && !self.loads.is_empty();
+        let report_at = self.has_news().then_some(self.report_at);
+        let (ctx, packer) = (&self.ctx, &self.route.packer);
+        tokio::select! {
+            // Biased: chunks come as long as there is a backlog and would starve what settles them and gives memory back.
+            biased;
+            () = ctx.cut.cancelled() => Event::Cut,
+            Some(landed) = self.loads.next(), if !self.loads.is_empty() => Event::Landed(landed),
+            Some(done) = self.asides.next(), if !self.asides.is_empty() => Event::SetAside(done),
+            () = ctx.worker.clock.sleep_until_some(report_at) => Event::Report,
+            () = ctx.drain.cancelled(), if self.halted && is_open => Event::Drain,
+            room = room(ctx, packer, slice) => match room {
+                Some((permit, mailbox, slice)) => Event::Room(permit, mailbox, slice),
+                None => Event::PackerGone,
+            },
+            mailbox = packer.reserve(), if wants_flush => mailbox.map_or(Event::PackerGone, Event::Flush),
+            item = self.items.recv(), if wants_item => Event::Item(item),
+        }
+    }
+
+    fn delimiter(&self) -> usize {
+        self.ctx.worker.settings.calls.delimiter.len()
+    }
+
+    // === Handing on ===
+
+    fn on_item(&mut self, item: Option<ReaderItem>) -> Result<(), Stopped> {
+        match item {
+            Some(ReaderItem::Chunk { chunk, permit }) => {
+                let taken = Intake::new(&self.ctx, &self.deaggregation, chunk, permit, self.tracker.end());
+                if let Some(intake) = taken {
+                    self.account.fetched(intake.left() as u64, intake.bytes_left());
+                    self.intake = Some(Arriving { chunk: Arc::clone(&intake.taken), intake });
+                }
+            }
+            Some(ReaderItem::NothingThere) => {}
+            Some(ReaderItem::End { children }) => self.source = Source::Ended(children),
+            None if self.ctx.drain.is_cancelled() => self.source = Source::Closed,
+            None => return Err(ShardError::Gone("reader").into()),
+        }
+        Ok(())
+    }
+
+    fn hand_on(&mut self, permit: Permit, mailbox: mpsc::OwnedPermit<PackerMessage>, slice: &Slice) -> Result<(), Stopped> {
+        let Some(Arriving { intake, chunk }) = &mut self.intake else { return Ok(()) };
+        let now = self.ctx.worker.clock.now().instant;
+        let ticket = self.tracker.admit(intake.admission(&slice.range), now)?;
+        let chunk = Arc::clone(chunk);
+        if intake.advance(slice) {
+            self.intake = None;
+        }
+        self.settle_exceptions(ticket, &chunk, slice)?;
+        if self.halted {
+            return Ok(());
+        }
+        let (reply, outcome) = oneshot::channel();
+        mailbox.send(PackerMessage::Load(Load {
+            run: self.run,
+            chunk: Arc::clone(&chunk),
+            range: slice.range.clone(),
+            deadline: self.ctx.tenure.deadline.clone(),
+            permit,
+            reply,
+        }));
+        self.loads.push(Box::pin(async move { LandedLoad { ticket, chunk, outcome: outcome.await.ok() } }));
+        Ok(())
+    }
+
+    /// Settles what is not to be delivered: what is dropped at once, what is set aside once it stands there.
+    fn settle_exceptions(&mut self, ticket: Ticket, chunk: &Arc<Deaggregated>, slice: &Slice) -> Result<(), Stopped> {
+        let mut aside = Vec::new();
+        for (run, fate) in chunk.runs(slice.range.clone()) {
+            match fate {
+                Fate::Deliver => {}
+                Fate::SetAside => aside.extend(run.map(|index| (index, SetAsideReason::OutsideHashRange))),
+                Fate::Drop(reason) => {
+                    let count = run.len() as u64;
+                    self.account.dropped(reason.as_str(), count);
+                    self.tracker.settle_records(ticket, count)?;
+                }
+            }
+        }
+        self.set_aside(ticket, chunk, aside)
+    }
+
+    fn set_aside(
+        &mut self,
+        ticket: Ticket,
+        chunk: &Arc<Deaggregated>,
+        records: Vec<(usize, SetAsideReason)>,
+    ) -> Result<(), Stopped> {
+        let Some((_, reason)) = records.first() else { return Ok(()) };
+        let Some(place) = &self.route.set_aside else {
+            let index = records[0].0;
+            self.halt(&chunk.records.get(index).position(), reason);
+            return Ok(());
+        };
+        let asider = SetAsider::new(Arc::clone(&self.ctx), Arc::clone(place), chunk, records);
+        self.asides.push(Box::pin(async move {
+            let counts = asider.run().await;
+            Ok(SetAsideDone { ticket, counts })
+        }));
+        Ok(())
+    }
+
+    /// Gives back what is not handed on, so that other shards have the memory.
+    fn halt(&mut self, at: &RecordPosition, reason: &SetAsideReason) {
+        let problem = format!("halted at {at}: {reason}, and no place to set it aside is configured");
+        tracing::error!(stream = %self.ctx.identity.stream, shard = %self.ctx.identity.shard, problem, "the shard is halted");
+        self.ctx.cell.halted(problem);
+        self.halted = true;
+        self.intake = None;
+        // Never to its end: only a drain ends it.
+        self.source = Source::Open;
+        self.items.close();
+        while self.items.try_recv().is_ok() {}
+    }
+
+    // === Settling ===
+
+    fn on_landed(&mut self, landed: LandedLoad) -> Result<(), Stopped> {
+        let LandedLoad { ticket, chunk, outcome } = landed;
+        let Some(outcome) = outcome else { return Err(ShardError::Gone("packer").into()) };
+        let LoadOutcome { delivered, delivered_bytes, refused } = outcome;
+        self.account.delivered(delivered, delivered_bytes);
+        self.tracker.settle_records(ticket, delivered)?;
+        self.set_aside(ticket, &chunk, refused)
+    }
+
+    fn on_set_aside(&mut self, done: SetAsideDone) -> Result<(), Stopped> {
+        for (reason, count) in done.counts {
+            self.account.set_aside(reason, count);
+            self.tracker.settle_records(done.ticket, count)?;
+        }
+        Ok(())
+    }
+
+    fn has_news(&self) -> bool {
+        self.tracker.watermark().is_some_and(|(position, _)| self.reported.as_ref() != Some(position))
+    }
+
+    async fn report(&mut self, urgent: bool) -> Result<(), Stopped> {
+        let now = self.ctx.worker.clock.now().instant;
+        self.report_at = now.after(PROGRESS_INTERVAL);
+        let Some(settled) = self.tracker.watermark().cloned() else { return Ok(()) };
+        let lag = u64::try_from(self.ctx.cell.lag(now).as_millis()).ok();
+        self.reported = Some(settled.0.clone());
+        self.ctx.cell.note(|facts| facts.checkpoint = Position::After(settled.0.clone()));
+        self.ctx.tenure.progress(Progress { settled: Some(settled), lag, urgent }).await?;
+        Ok(())
+    }
+
+    // === Ending ===
+
+    async fn finish_if_done(&mut self) -> Result<Option<Delivered>, Stopped> {
+        let settled = self.tracker.is_settled() || (self.halted && self.loads.is_empty() && self.asides.is_empty());
+        if self.intake.is_some() || !settled {
+            return Ok(None);
+        }
+        match &self.source {
+            Source::Open => Ok(None),
+            Source::Closed => {
+                // Rides on the release of the lease.
+                self.report(true).await?;
+                Ok(Some(Delivered::Drained))
+            }
+            Source::Ended(children) => {
+                let children = children.clone();
+                self.ctx.tenure.request(ShardRequest::EndShard { children }).await?;
+                Ok(Some(Delivered::Ended))
+            }
+        }
+    }
+
+    fn show(&self) {
+        let (in_flight, oldest) = (self.account.in_flight(), self.oldest_unsettled());
+        self.ctx.cell.note(|facts| {
+            facts.position = self.tracker.end().record().cloned();
+            facts.in_flight = in_flight;
+            facts.oldest_unsettled = oldest;
+        });
+    }
+
+    /// In wall time, from when it was admitted.
+    fn oldest_unsettled(&self) -> Option<UnixMillis> {
+        let now = self.ctx.worker.clock.now();
+        let age = now.instant.since(self.tracker.oldest_unsettled()?);
+        Some(UnixMillis(now.wall.0 - i64::try_from(age.as_millis()).unwrap_or(0)))
+    }
+}
+
+/// Waits for the memory of a slice and of its copy in calls, and for room in the packer's mailbox. `None` if the packer is gone.
+async fn room(
+    ctx: &ShardContext,
+    packer: &PackerHandle,
+    slice: Option<Slice>,
+) -> Option<(Permit, mpsc::OwnedPermit<PackerMessage>, Slice)> {
+    let Some(slice) = slice else { return std::future::pending().await };
+    let bytes = slice.encoded_at_most + slice.memory;
+    let budget = &ctx.worker.budget;
+    let permit = match budget.try_acquire_fill(bytes) {
+        Some(permit) => permit,
+        None => budget.acquire_fill(bytes).await,
+    };
+    let mailbox = packer.reserve().await?;
+    Some((permit, mailbox, slice))
+}

@@ -1,0 +1,353 @@
+use penstock_core::position::Position;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::fakes::*;
+use crate::ports::ErrorClass;
+use crate::status::SinkStatus;
+
+const SHARD: &str = "shardId-000000000000";
+const CHILD: &str = "shardId-000000000001";
+
+struct World {
+    stream: Arc<FakeStream>,
+    table: Arc<FakeTable>,
+    objects: Arc<FakeObjects>,
+    calls: Arc<FakeCalls>,
+    aside: Arc<FakeSetAside>,
+    clock: Clock,
+}
+
+struct Started {
+    run: JoinHandle<Result<Exit, StartError>>,
+    shutdown: CancellationToken,
+    status: StatusHandle,
+}
+
+impl World {
+    fn new(shards: &[&str]) -> Self {
+        Self {
+            stream: FakeStream::new(shards),
+            table: Arc::default(),
+            objects: Arc::default(),
+            calls: Arc::default(),
+            aside: Arc::default(),
+            clock: Clock::simulated(START),
+        }
+    }
+
+    fn start(&self, sink: SinkPort, set_aside: bool, settings: WorkerSettings) -> Started {
+        let ports = Ports {
+            source: self.stream.clone(),
+            leases: self.table.clone(),
+            sink,
+            set_aside: set_aside.then(|| self.aside.clone() as Arc<dyn SetAside>),
+        };
+        let worker = Worker::new(settings, ports, self.clock.clone()).unwrap();
+        let (status, shutdown) = (worker.status(), CancellationToken::new());
+        Started { run: tokio::spawn(worker.run(shutdown.clone())), shutdown, status }
+    }
+
+    fn objects(&self, worker: &str) -> Started {
+        self.start(SinkPort::Objects(self.objects.clone()), false, settings(worker))
+    }
+
+    fn calls(&self, set_aside: bool) -> Started {
+        self.start(SinkPort::Calls(self.calls.clone()), set_aside, settings("w-1"))
+    }
+
+    fn checkpoint(&self, shard: &str) -> Position {
+        self.table.row(shard).checkpoint
+    }
+}
+
+impl Started {
+    async fn stop(self) -> Exit {
+        self.shutdown.cancel();
+        let exit = self.run.await.unwrap().unwrap();
+        assert!(self.status.snapshot().totals.add_up(), "{:?}", self.status.snapshot().totals);
+        assert_eq!(self.status.snapshot().totals.in_flight, 0);
+        assert_eq!(self.status.snapshot().memory_used, 0);
+        exit
+    }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..6_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never came: {what}");
+}
+
+fn lines(numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
+    numbers.map(|number| format!("r{number}")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_delivered_once_and_the_drain_leaves_nothing_behind() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=95);
+    let worker = world.objects("w-1");
+    until("the first object", || !world.objects.lines().is_empty()).await;
+    world.stream.put(SHARD, 96..=120);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(worker.stop().await, Exit::Clean);
+    assert_eq!(world.objects.lines(), lines(1..=120));
+    let row = world.table.row(SHARD);
+    assert_eq!(row.checkpoint, Position::After(position(120)));
+    assert_eq!((row.owner, row.intent, row.chain), (None, None, Some(position(120))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_put_before_its_intent_is_recorded() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    let worker = world.objects("w-1");
+    until("the lease", || worker.status.snapshot().shards.len() == 1).await;
+    world.table.write_faults.add(ErrorClass::Throttled, 8);
+    until("the object", || {
+        let put = *world.objects.puts.lock().unwrap() > 0;
+        assert!(!put || world.table.row(SHARD).intent.is_some() || world.checkpoint(SHARD) != Position::TrimHorizon);
+        put
+    })
+    .await;
+    worker.stop().await;
+    assert_eq!(world.objects.lines(), lines(1..=10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_carries_out_the_intent_of_a_worker_that_died() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=40);
+    world.objects.put_faults.add(ErrorClass::Transient, 10_000);
+    let first = world.objects("w-1");
+    until("the intent", || {
+        world.table.rows.lock().unwrap().values().any(|row| row.intent.is_some())
+    })
+    .await;
+    first.run.abort();
+    world.objects.put_faults.clear();
+    world.stream.put(SHARD, 41..=60);
+    let second = world.objects("w-2");
+    until("all records", || world.checkpoint(SHARD) == Position::After(position(60))).await;
+    assert_eq!(second.stop().await, Exit::Clean);
+    assert_eq!(world.objects.lines(), lines(1..=60));
+    assert!(world.objects.stored.lock().unwrap().len() >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_trimmed_intent_the_rest_is_put_and_the_gap_is_told() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=40);
+    world.objects.put_faults.add(ErrorClass::Transient, 10_000);
+    let first = world.objects("w-1");
+    until("the intent", || world.table.rows.lock().unwrap().values().any(|row| row.intent.is_some())).await;
+    first.run.abort();
+    world.objects.put_faults.clear();
+    world.stream.trim(SHARD, 15);
+    let second = world.objects("w-2");
+    until("the commit", || world.checkpoint(SHARD) == Position::After(position(40))).await;
+    assert_eq!(second.status.snapshot().totals.gaps["trimmed"], 1);
+    second.stop().await;
+    assert_eq!(world.objects.lines(), lines(16..=40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_cannot_be_rebuilt_is_left_to_others() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    world.objects.put_faults.add(ErrorClass::Transient, 10_000);
+    let first = world.objects("w-1");
+    until("the intent", || world.table.rows.lock().unwrap().values().any(|row| row.intent.is_some())).await;
+    first.run.abort();
+    world.objects.put_faults.clear();
+    world.stream.shards.lock().unwrap().get_mut(&ShardId::new(SHARD)).unwrap().records[3].1 = b"changed".to_vec();
+    let second = world.objects("w-2");
+    until("the take", || world.table.row(SHARD).owner.is_some_and(|owner| owner.as_str() == "w-2")).await;
+    until("the release", || world.table.row(SHARD).owner.is_none()).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(world.table.row(SHARD).owner.is_none(), "taken again before the cool-down is over");
+    assert!(world.objects.lines().is_empty());
+    assert_eq!(second.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_starts_after_its_parent_and_gets_everything() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=30);
+    world.stream.close(SHARD, CHILD);
+    world.stream.put(CHILD, 31..=50);
+    let worker = world.objects("w-1");
+    until("the child", || world.objects.lines().len() == 50).await;
+    assert_eq!(world.checkpoint(SHARD), Position::ShardEnd);
+    assert_eq!(worker.stop().await, Exit::Clean);
+    assert_eq!(world.objects.lines(), lines(1..=50));
+    assert_eq!(world.checkpoint(CHILD), Position::After(position(50)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_down_at_the_start_keeps_the_worker_up_and_unready() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    world.objects.probe_faults.add(ErrorClass::Denied, 4);
+    let worker = world.objects("w-1");
+    until("the lease", || worker.status.snapshot().shards.len() == 1).await;
+    assert!(matches!(worker.status.snapshot().sink, SinkStatus::Down(_)));
+    assert!(worker.status.obstacles()[0].starts_with("sink: "), "{:?}", worker.status.obstacles());
+    assert_eq!(worker.status.snapshot().totals.fetched, 0);
+    until("the sink", || worker.status.obstacles().is_empty()).await;
+    until("the records", || world.objects.lines() == lines(1..=10)).await;
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_grace_period_the_shards_are_named_and_the_leases_given_back() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    world.objects.put_faults.add(ErrorClass::Transient, 10_000);
+    let worker = world.objects("w-1");
+    until("a put", || *world.objects.puts.lock().unwrap() > 0).await;
+    let began = tokio::time::Instant::now();
+    let status = worker.status.clone();
+    let Exit::Undelivered { shards } = worker.stop().await else { panic!("not undelivered") };
+    assert!(began.elapsed() <= Duration::from_secs(25), "{:?}", began.elapsed());
+    assert_eq!((shards[0].shard.as_str(), shards[0].records), (SHARD, 10));
+    assert_eq!(shards[0].checkpoint, Position::TrimHorizon);
+    assert_eq!(status.snapshot().totals.abandoned["grace_period"], 10);
+    assert_eq!(world.table.row(SHARD).owner, None);
+    assert!(world.table.row(SHARD).intent.is_some(), "the intent stays for whoever takes the lease");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_stops_its_shard_and_its_records_count_as_abandoned() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    world.objects.put_faults.add(ErrorClass::Transient, 10_000);
+    let worker = world.objects("w-1");
+    until("a put", || *world.objects.puts.lock().unwrap() > 0).await;
+    {
+        let mut rows = world.table.rows.lock().unwrap();
+        let row = rows.get_mut(&LeaseKey::new(SHARD)).unwrap();
+        row.owner = Some(penstock_core::ids::WorkerId::new("other"));
+        row.counter = row.counter.next();
+    }
+    until("the loss", || worker.status.snapshot().shards.is_empty()).await;
+    assert_eq!(worker.status.snapshot().totals.abandoned["lease_lost"], 10);
+    let puts = *world.objects.puts.lock().unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(*world.objects.puts.lock().unwrap(), puts);
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_out_of_reach_stops_deliveries_before_the_lease_expires() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    world.objects.put_faults.add(ErrorClass::Transient, 10_000);
+    let worker = world.objects("w-1");
+    until("a put", || *world.objects.puts.lock().unwrap() > 0).await;
+    world.table.write_faults.add(ErrorClass::Transient, 10_000);
+    let cut_off = tokio::time::Instant::now();
+    until("the loss", || worker.status.snapshot().shards.is_empty()).await;
+    assert!(cut_off.elapsed() < Duration::from_secs(10), "{:?}", cut_off.elapsed());
+    worker.run.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_created_again_is_not_started_on() {
+    let world = World::new(&[SHARD]);
+    let worker = world.objects("w-1");
+    until("the lease", || worker.status.snapshot().shards.len() == 1).await;
+    worker.stop().await;
+    *world.stream.created.lock().unwrap() = START;
+    let again = world.objects("w-2");
+    let error = again.run.await.unwrap().unwrap_err();
+    assert!(matches!(error, StartError::StreamRecreated { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_may_not_be_read_ends_the_start() {
+    let world = World::new(&[SHARD]);
+    world.table.scan_faults.add(ErrorClass::Denied, 100);
+    assert!(matches!(world.objects("w-1").run.await.unwrap(), Err(StartError::Leases(_))));
+}
+
+// === Calls ===
+
+fn taken(world: &World) -> Vec<String> {
+    let taken = world.calls.taken.lock().unwrap();
+    taken.iter().flat_map(|entry| String::from_utf8(entry.clone()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_deliver_everything_and_send_only_failed_entries_again() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=23);
+    world.calls.partial.lock().unwrap().extend([vec![0, 3], vec![], vec![1]]);
+    world.calls.call_faults.add(ErrorClass::Throttled, 2);
+    let worker = world.calls(false);
+    until("the records", || world.calls.taken.lock().unwrap().len() == 23).await;
+    assert_eq!(worker.stop().await, Exit::Clean);
+    let mut all = taken(&world);
+    all.sort_by_key(|line| line[1..].parse::<u64>().unwrap());
+    assert_eq!(all, lines(1..=23));
+    assert_eq!(world.checkpoint(SHARD), Position::After(position(23)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sink_cannot_take_is_set_aside_before_the_checkpoint_passes_it() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    world.stream.shards.lock().unwrap().get_mut(&ShardId::new(SHARD)).unwrap().records[4].1 = vec![b'x'; 500];
+    world.calls.poison.lock().unwrap().push(b"r7\n".to_vec());
+    world.aside.faults.add(ErrorClass::Transient, 3);
+    let worker = world.calls(true);
+    until("the checkpoint", || world.checkpoint_if_there(SHARD) == Some(Position::After(position(10)))).await;
+    let aside: Vec<_> = world.aside.batches.lock().unwrap().iter().flat_map(|batch| batch.records.clone()).collect();
+    assert_eq!(aside.len(), 2);
+    let totals = worker.status.snapshot().totals;
+    assert_eq!((totals.delivered, totals.set_aside["too_large"], totals.set_aside["rejected"]), (8, 1, 1));
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_place_to_set_aside_the_shard_halts_and_repeats_nothing() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    world.calls.poison.lock().unwrap().push(b"r7\n".to_vec());
+    let worker = world.calls(false);
+    until("the halt", || worker.status.snapshot().shards.iter().any(|shard| shard.phase == ShardPhase::Halted)).await;
+    world.stream.put(SHARD, 11..=20);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(world.calls.taken.lock().unwrap().len(), 9);
+    assert_eq!(world.checkpoint(SHARD), Position::TrimHorizon);
+    let problem = worker.status.snapshot().shards[0].problem.clone().unwrap();
+    assert!(problem.starts_with("halted at 7"), "{problem}");
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+impl World {
+    fn checkpoint_if_there(&self, shard: &str) -> Option<Position> {
+        Some(self.table.rows.lock().unwrap().get(&LeaseKey::new(shard))?.checkpoint.clone())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_runs_with_one_seed_are_the_same() {
+    async fn trace() -> Vec<Duration> {
+        let world = World::new(&[SHARD, CHILD]);
+        world.stream.put(SHARD, 1..=300);
+        world.stream.put(CHILD, 1..=300);
+        world.stream.fetch_faults.add(ErrorClass::Transient, 5);
+        let began = tokio::time::Instant::now();
+        let worker = world.objects("w-1");
+        until("the records", || world.objects.lines().len() == 600).await;
+        worker.stop().await;
+        let at = world.stream.fetched_at.lock().unwrap().clone();
+        at.into_iter().map(|at| at - began).collect()
+    }
+    assert_eq!(trace().await, trace().await);
+}
