@@ -1,0 +1,136 @@
+//! A sink that takes records by calls, entry by entry, and the place for what it never takes, as one worker reaches them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use penstock_core::ids::{LeaseKey, WorkerId};
+use penstock_engine::ports::{CallLimits, CallSink, CallTarget, EntryOutcome, SeamError, SetAside, SetAsideBatch};
+
+use crate::ledger::NO_IDLE_REPEAT;
+use crate::network::{Link, Seam};
+use crate::stream;
+use crate::world::World;
+
+/// Every so many user records there is one that the sink never takes, if there are such.
+const POISON: u64 = 61;
+
+/// How many calls there were.
+#[derive(Debug, Default)]
+pub struct CallStore {
+    calls: usize,
+}
+
+/// The call sink as one worker reaches it.
+#[derive(Debug)]
+pub struct LinkedCalls {
+    link: Arc<Link>,
+    worker: WorkerId,
+    packable: Option<bool>,
+    /// Whether there are records that it never takes.
+    poison: bool,
+}
+
+impl LinkedCalls {
+    /// The sink behind `link`.
+    #[must_use]
+    pub const fn new(link: Arc<Link>, worker: WorkerId, packable: Option<bool>, poison: bool) -> Self {
+        Self { link, worker, packable, poison }
+    }
+
+    /// Checks the entries of a call that begins, and gives the ids of their records.
+    fn begin(&self, entries: &[Bytes], time_out: Duration) -> (usize, Vec<Vec<u64>>) {
+        let ids: Vec<Vec<u64>> = entries.iter().map(|entry| stream::ids(entry).unwrap_or_default()).collect();
+        let number = self.link.world.with(|state| {
+            let number = state.calls.calls;
+            state.calls.calls += 1;
+            let records = ids.iter().map(Vec::len).sum::<usize>();
+            state.note(&self.link.name, format_args!("begins call {number}: {} entries, {records} records", entries.len()));
+            if ids.iter().any(Vec::is_empty) {
+                state.broke(NO_IDLE_REPEAT, "an entry does not hold records of this world".to_owned());
+            }
+            let mut shards: Vec<usize> = ids.iter().flatten().filter_map(|id| state.stream.place(*id)).map(|at| at.0).collect();
+            shards.sort_unstable();
+            shards.dedup();
+            for shard in shards {
+                let key = LeaseKey::single_stream(&state.stream.shards()[shard].id);
+                let found = state.ledger.on_begin(&self.worker, &key, state.now, time_out);
+                state.check(found);
+            }
+            number
+        });
+        (number, ids)
+    }
+}
+
+#[async_trait]
+impl CallSink for LinkedCalls {
+    fn limits(&self) -> CallLimits {
+        CallLimits { max_entries: 20, max_call_bytes: 400, max_entry_bytes: 200 }
+    }
+
+    async fn probe(&self) -> Result<CallTarget, SeamError> {
+        let packable = self.packable;
+        self.link.call(Seam::Sink, "DescribeDeliveryStream", String::new(), move |_| Ok(CallTarget { packable })).await
+    }
+
+    async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
+        let (number, ids) = self.begin(entries, time_out);
+        let (link, worker, poison) = (Arc::clone(&self.link), self.worker.clone(), self.poison);
+        let effect = move |world: &World| {
+            let outcome = |ids: &Vec<u64>| {
+                if poison && ids.iter().any(|id| id % POISON == POISON - 1) {
+                    return EntryOutcome::Rejected { code: "InvalidArgument".to_owned(), message: "never".to_owned() };
+                }
+                if link.fails(link.faults().entries_failed) {
+                    return EntryOutcome::Failed { code: "ServiceUnavailable".to_owned(), message: "later".to_owned() };
+                }
+                EntryOutcome::Delivered
+            };
+            let outcomes: Vec<EntryOutcome> = ids.iter().map(outcome).collect();
+            world.with(|state| {
+                let taken = ids.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == EntryOutcome::Delivered);
+                let taken: Vec<u64> = taken.flat_map(|(ids, _)| ids.iter().copied()).collect();
+                state.note(&link.name, format_args!("call {number} takes {} records", taken.len()));
+                let found = state.ledger.on_call(&state.stream, &worker, number, &taken);
+                state.check(found);
+            });
+            Ok(outcomes)
+        };
+        let outcomes = self.link.call(Seam::Sink, "PutRecordBatch", format!("call {number}"), effect).await?;
+        self.link.world.with(|state| state.ledger.on_call_answered(number));
+        Ok(outcomes)
+    }
+}
+
+/// The place for what the call sink never takes, as one worker reaches it.
+#[derive(Debug)]
+pub struct LinkedSetAside {
+    link: Arc<Link>,
+}
+
+impl LinkedSetAside {
+    /// The place behind `link`.
+    #[must_use]
+    pub const fn new(link: Arc<Link>) -> Self {
+        Self { link }
+    }
+}
+
+#[async_trait]
+impl SetAside for LinkedSetAside {
+    async fn set_aside(&self, batch: &SetAsideBatch) -> Result<(), SeamError> {
+        let ids: Vec<u64> = batch.records.iter().flat_map(|record| stream::ids(&record.data).unwrap_or_default()).collect();
+        let name = self.link.name.clone();
+        let effect = move |world: &World| {
+            world.with(|state| {
+                state.note(&name, format_args!("sets aside {ids:?}"));
+                let found = state.ledger.on_set_aside(&state.stream, &ids);
+                state.check(found);
+                Ok(())
+            })
+        };
+        self.link.call(Seam::Sink, "SetAside", batch.shard.shard.to_string(), effect).await
+    }
+}

@@ -1,0 +1,262 @@
+//! A store of objects that refuses to replace one, and the sink over it as one worker reaches it.
+//!
+//! An object holds the payloads of its user records, one a line. Its key contains the intent's random id: a batch that is cut
+//! again never hides under the key of the first cut.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use penstock_core::chunk::{UserRecord, UserRecords};
+use penstock_core::ids::{ApplicationName, LeaseKey, WorkerId};
+use penstock_core::intent::{Compression, Content, Destination, Encoding, Intent, IntentObject, OutsideHashRange};
+use penstock_core::position::RecordPosition;
+use penstock_engine::ports::{
+    ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SealRequest, SealedBatch, SeamError, SetAsideReason,
+    ShardIdentity, WriterError,
+};
+
+use crate::ledger::{EXACTLY_ONCE, SAME_OBJECT};
+use crate::network::{Link, Seam};
+use crate::stream;
+use crate::world::{State, World};
+
+/// Where all objects go.
+fn bucket() -> Destination {
+    Destination::S3 { bucket: "lake".to_owned(), region: String::new() }
+}
+
+/// All objects.
+#[derive(Debug, Default)]
+pub struct ObjectStore {
+    objects: BTreeMap<String, [u8; 32]>,
+}
+
+impl ObjectStore {
+    /// The number of objects.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+}
+
+impl State {
+    fn put_object(&mut self, name: &str, object: &PreparedObject) -> Result<Put, SeamError> {
+        let key = &object.key;
+        if let Some(there) = self.store.objects.get(key) {
+            if *there == object.sha256 {
+                self.note(name, format_args!("put {key}: it is there"));
+                return Ok(Put::AlreadyThere);
+            }
+            self.broke(SAME_OBJECT, format!("{name} puts another {key}"));
+            return Err(SeamError::new("PutObject", key, ErrorClass::Rejected, "another object stands there"));
+        }
+        match stream::ids(&object.body.concat()) {
+            Ok(ids) => {
+                self.note(name, format_args!("put {key}: {} records", ids.len()));
+                let found = self.ledger.on_object(&self.stream, key, &ids);
+                self.check(found);
+            }
+            Err(line) => self.broke(EXACTLY_ONCE, format!("{key} holds {line:?}")),
+        }
+        self.store.objects.insert(key.clone(), object.sha256);
+        Ok(Put::Written)
+    }
+}
+
+/// The store as one worker reaches it.
+#[derive(Debug)]
+pub struct LinkedObjects {
+    link: Arc<Link>,
+    worker: WorkerId,
+    application: ApplicationName,
+}
+
+impl LinkedObjects {
+    /// The store behind `link`.
+    #[must_use]
+    pub const fn new(link: Arc<Link>, worker: WorkerId, application: ApplicationName) -> Self {
+        Self { link, worker, application }
+    }
+}
+
+#[async_trait]
+impl ObjectSink for LinkedObjects {
+    fn destination(&self) -> Destination {
+        bucket()
+    }
+
+    fn encoding(&self) -> Encoding {
+        Encoding {
+            delimiter: b"\n".to_vec(),
+            deaggregate: true,
+            outside_hash_range: OutsideHashRange::Deliver,
+            hash_range: None,
+            compression: Compression::None,
+            level: 0,
+            time_zone: "UTC".to_owned(),
+        }
+    }
+
+    fn writer(&self, shard: &ShardIdentity, encoding: &Encoding) -> Result<Box<dyn ObjectWriter>, WriterError> {
+        Ok(Box::new(LineWriter {
+            shard: shard.clone(),
+            application: self.application.clone(),
+            encoding: encoding.clone(),
+            open: OpenBatch::default(),
+        }))
+    }
+
+    async fn probe(&self, _destination: &Destination) -> Result<bool, SeamError> {
+        self.link.call(Seam::Sink, "HeadBucket", String::new(), |_| Ok(true)).await
+    }
+
+    async fn put(&self, _destination: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
+        let shard = object.metadata.iter().find(|(name, _)| *name == "penstock-shard");
+        let lease = LeaseKey::new(shard.map_or("", |(_, shard)| shard.as_str()));
+        self.link.world.with(|state| {
+            state.note(&self.link.name, format_args!("begins to put {}", object.key));
+            let found = state
+                .ledger
+                .on_begin(&self.worker, &lease, state.now, Duration::ZERO)
+                .and_then(|()| state.ledger.on_begin_put(&self.worker, &object.key));
+            state.check(found);
+        });
+        let (name, object) = (self.link.name.clone(), object.clone());
+        let key = object.key.clone();
+        let effect = move |world: &World| world.with(|state| state.put_object(&name, &object));
+        self.link.call(Seam::Sink, "PutObject", key, effect).await
+    }
+}
+
+/// Writes user records as lines.
+struct LineWriter {
+    shard: ShardIdentity,
+    application: ApplicationName,
+    encoding: Encoding,
+    open: OpenBatch,
+}
+
+#[derive(Default)]
+struct OpenBatch {
+    content: Vec<u8>,
+    range: Option<(RecordPosition, RecordPosition)>,
+    records: u64,
+}
+
+impl OpenBatch {
+    fn push(&mut self, record: &UserRecord<'_>) {
+        self.content.extend_from_slice(record.data);
+        self.content.push(b'\n');
+        self.records += 1;
+        let position = record.position();
+        match &mut self.range {
+            Some((_, last)) => *last = position,
+            None => self.range = Some((position.clone(), position)),
+        }
+    }
+
+    fn object(&self, key: String) -> Option<IntentObject> {
+        let (first, last) = self.range.clone()?;
+        let (content, partition) = (Content::Records, BTreeMap::new());
+        Some(IntentObject { content, key, partition, first, last, records: self.records, sha256: digest(&self.content) })
+    }
+}
+
+impl LineWriter {
+    fn prepared(&self, open: OpenBatch, object: &IntentObject) -> PreparedObject {
+        PreparedObject {
+            key: object.key.clone(),
+            body: vec![Bytes::from(open.content)],
+            metadata: vec![("penstock-shard", self.shard.shard.to_string())],
+            sha256: object.sha256,
+        }
+    }
+
+    fn cannot_rebuild(&self, problem: impl Into<String>) -> WriterError {
+        WriterError::CannotRebuild { shard: self.shard.shard.to_string(), problem: problem.into() }
+    }
+}
+
+impl ObjectWriter for LineWriter {
+    fn append(&mut self, records: &UserRecords, range: Range<usize>) -> u64 {
+        for index in range {
+            self.open.push(&records.get(index));
+        }
+        self.open.content.len() as u64
+    }
+
+    fn set_aside(&mut self, record: &UserRecord<'_>, _reason: &SetAsideReason) -> u64 {
+        // No rule of a simulated world sets records of an object sink aside; if one is, it counts as delivered.
+        self.open.push(record);
+        self.open.content.len() as u64
+    }
+
+    fn records(&self) -> u64 {
+        self.open.records
+    }
+
+    fn memory(&self) -> u64 {
+        self.open.content.capacity() as u64
+    }
+
+    fn seal(&mut self, request: &SealRequest) -> Result<SealedBatch, WriterError> {
+        let open = std::mem::take(&mut self.open);
+        let SealRequest { id, from, first, last, chain, time } = request.clone();
+        let key = format!("{}-{first}-{last}-{:02x}{:02x}{:02x}", self.shard.shard, id.0[0], id.0[1], id.0[2]);
+        let objects: Vec<IntentObject> = open.object(key).into_iter().collect();
+        let intent = Intent {
+            id,
+            application: self.application.clone(),
+            stream: self.shard.stream.clone(),
+            lease: self.shard.lease.clone(),
+            from,
+            first,
+            last,
+            chain,
+            time,
+            destination: bucket(),
+            encoding: self.encoding.clone(),
+            objects,
+        };
+        let (delivered, delivered_bytes) = (open.records, open.content.len() as u64);
+        let objects = intent.objects.first().map(|object| self.prepared(open, object)).into_iter().collect();
+        Ok(SealedBatch { intent, objects, delivered, delivered_bytes, set_aside: Vec::new() })
+    }
+
+    fn rebuild(&mut self, intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
+        let open = std::mem::take(&mut self.open);
+        let [recorded] = intent.objects.as_slice() else {
+            return Err(self.cannot_rebuild(format!("{} objects are recorded", intent.objects.len())));
+        };
+        match open.object(recorded.key.clone()) {
+            Some(built) if built == *recorded => Ok(vec![self.prepared(open, &built)]),
+            built => Err(self.cannot_rebuild(format!("it would be {built:?}, recorded is {recorded:?}"))),
+        }
+    }
+
+    fn rebuild_partial(&mut self, _intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
+        self.open = OpenBatch::default();
+        Err(self.cannot_rebuild("nothing is ever trimmed in a simulated world"))
+    }
+}
+
+/// Tells contents apart; no defence against anybody.
+fn digest(content: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    for (lane, out) in digest.chunks_exact_mut(8).enumerate() {
+        let seed = 0xcbf2_9ce4_8422_2325_u64.wrapping_add(lane as u64);
+        let hash = content.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        out.copy_from_slice(&hash.to_be_bytes());
+    }
+    digest
+}

@@ -1,0 +1,117 @@
+//! What happens in a run, and when: plain values, so that a run is a function of its plan.
+
+use std::time::Duration;
+
+use crate::network::{Faults, Seam};
+
+/// Where records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkKind {
+    /// Objects with a recorded intent: exactly once.
+    Objects,
+    /// Calls: at least once.
+    Calls {
+        /// What the sink says of the boundaries of entries.
+        packable: Option<bool>,
+        /// Whether there are records that it never takes.
+        poison: bool,
+    },
+}
+
+/// The place of a worker; who is killed there is followed by another with an owner string of its own.
+pub type Slot = usize;
+
+/// Something that happens to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// An open shard is split.
+    Split,
+    /// Two neighbouring open shards are merged.
+    Merge,
+    /// A worker starts, unless one runs there.
+    Start(Slot),
+    /// A worker ends without a goodbye. What it sent is still on the way.
+    Kill(Slot),
+    /// A worker stands still: nothing it sends takes effect, nothing comes back.
+    Freeze(Slot),
+    /// It goes on with what it had decided.
+    Thaw(Slot),
+    /// A worker is cut off from one seam for a while.
+    Cut(Slot, Seam, Duration),
+    /// A worker is told to end.
+    Drain(Slot),
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Draws everything that is not written here.
+    pub seed: u64,
+    /// Where records go.
+    pub sink: SinkKind,
+    /// The shards at the beginning.
+    pub shards: usize,
+    /// The workers at the beginning.
+    pub workers: usize,
+    /// The records that are written, and until when.
+    pub records: u64,
+    /// When the last of them is written.
+    pub write_until: Duration,
+    /// The largest page of a fetch.
+    pub largest_page: u64,
+    /// How long an iterator lives.
+    pub iterator_life: Duration,
+    /// The size that closes a batch, in bytes.
+    pub buffer_size: u64,
+    /// The age that closes a batch.
+    pub buffer_interval: Duration,
+    /// Whether calls of one shard keep their order.
+    pub ordered_calls: bool,
+    /// What goes wrong on the way.
+    pub faults: Faults,
+    /// What happens when.
+    pub actions: Vec<(Duration, Action)>,
+    /// Whether the rules of the protocol are checked beside what they are good for.
+    pub check_rules: bool,
+}
+
+impl Plan {
+    /// A quiet world: two workers, three shards, nothing goes wrong.
+    #[must_use]
+    pub fn quiet(seed: u64) -> Self {
+        Self {
+            seed,
+            sink: SinkKind::Objects,
+            shards: 3,
+            workers: 2,
+            records: 200,
+            write_until: Duration::from_secs(40),
+            largest_page: 12,
+            iterator_life: Duration::from_secs(300),
+            buffer_size: 60,
+            buffer_interval: Duration::from_secs(5),
+            ordered_calls: false,
+            faults: Faults::default(),
+            actions: Vec::new(),
+            check_rules: true,
+        }
+    }
+
+    /// The same with something that happens.
+    #[must_use]
+    pub fn at(mut self, millis: u64, action: Action) -> Self {
+        self.actions.push((Duration::from_millis(millis), action));
+        self
+    }
+
+    /// When the last thing happens that is not the workers' own doing.
+    #[must_use]
+    pub fn quiet_from(&self) -> Duration {
+        let acted = self.actions.iter().map(|(at, action)| match action {
+            Action::Cut(_, _, lasts) => *at + *lasts,
+            _ => *at,
+        });
+        let late = self.faults.until + Duration::from_millis(self.faults.latest);
+        acted.chain([self.write_until, late]).max().unwrap_or_default()
+    }
+}
