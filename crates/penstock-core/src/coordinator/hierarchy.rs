@@ -44,7 +44,7 @@ pub(super) enum Gate {
     Open,
     /// A parent is not done.
     Closed,
-    /// Only a listing can tell whether an absent parent is done.
+    /// A parent is absent, and only another listing can tell whether it is done.
     NeedsListing,
 }
 
@@ -80,7 +80,8 @@ fn absent_parent(
     patience: Duration,
 ) -> Gate {
     match listing {
-        Some(listing) if listing.lists(parent) => Gate::Closed,
+        // It may get a row, or be trimmed; nobody but a later listing will tell us of the latter.
+        Some(listing) if listing.lists(parent) => Gate::NeedsListing,
         Some(listing) if listing.lists(child) || listing.begun >= taken.after(patience) => Gate::Open,
         Some(_) | None => Gate::NeedsListing,
     }

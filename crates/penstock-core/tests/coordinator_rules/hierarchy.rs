@@ -290,3 +290,26 @@ fn a_row_that_vanished_is_created_again_with_a_gap() {
     assert_eq!(gaps, [Report::Gap { key: key(0), reason: GapReason::RowRecreated, range }]);
     assert!(desk.table.contains_key(&key(0)));
 }
+
+#[test]
+fn a_worker_that_does_not_lead_hears_of_it_when_an_absent_parent_is_trimmed() {
+    let mut desk = Desk::new(settings());
+    desk.put(row(4, &[2], START));
+    desk.put(owned(5, "a"));
+    desk.put(owned(6, "zzz"));
+    desk.shards = vec![closed(2, &[]), shard(4, &[2])];
+    for second in 0..40 {
+        // The others live, and the leader among them does not create anything.
+        for number in [5, 6] {
+            desk.row_mut(number).lag = Some(second);
+        }
+        desk.run_for(SECOND);
+    }
+    assert!(desk.started(4).is_none() && desk.created.is_empty());
+    desk.shards = vec![shard(4, &[2])];
+    for number in [5, 6] {
+        desk.row_mut(number).lag = None;
+    }
+    desk.run_for(10 * SECOND);
+    assert!(desk.started(4).is_some());
+}

@@ -1,0 +1,65 @@
+//! Several coordinators on one lease table, with faults: whatever order events come in, the rules of the protocol hold.
+//!
+//! A case is a seed and a few numbers; everything in it (delays, losses, pauses, kills, reshards) follows from them.
+
+mod world;
+
+use proptest::prelude::*;
+use world::{Plan, World};
+
+fn plans() -> impl Strategy<Value = Plan> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (any::<u64>(), 1..5_usize, 1..7_u32, 0..30_u64, 0..4_usize, flags).prop_map(
+        |(seed, workers, shards, fault_percent, reshards, (intents, steals, pauses, kills))| Plan {
+            seed,
+            workers,
+            shards,
+            fault_percent,
+            reshards,
+            intents,
+            steals,
+            pauses,
+            kills,
+        },
+    )
+}
+
+/// A world is as good as many small cases: a sixth of the usual number, `PROPTEST_CASES` included.
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases / 6, failure_persistence: None, ..usual }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_protocol_holds_in_any_world(plan in plans()) {
+        let mut world = World::new(plan);
+        world.run_with_faults();
+        world.settle();
+        world.check_shares();
+        world.drain();
+    }
+}
+
+#[test]
+fn a_world_repeats_exactly() {
+    let run = || {
+        let mut world = World::new(Plan {
+            seed: 5,
+            workers: 3,
+            shards: 4,
+            fault_percent: 20,
+            reshards: 2,
+            intents: true,
+            steals: true,
+            pauses: true,
+            kills: true,
+        });
+        world.trace = Some(Vec::new());
+        world.run_with_faults();
+        world.trace
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,661 @@
+//! A lease table, a stream, some workers with simple shards, and a clock that jumps from event to event.
+//!
+//! Each worker's requests reach the table after a delay, perhaps after the worker has given them up; each answer takes a
+//! delay, or is lost. The invariants are asserted where they could break: at the table and at each command.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use penstock_core::coordinator::Coordinator;
+use penstock_core::coordinator::api::{
+    Answer, Command, Commit, CoordinatorSettings, Event, HeldLease, InitialPosition, Progress, ShardRequest,
+    StopReason, WriteId, WriteResult,
+};
+use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, WorkerId};
+use penstock_core::lease::{CreateOutcome, Field, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::position::{Position, RecordPosition, SequenceNumber};
+use penstock_core::random::Random;
+use penstock_core::shard::{ChildShard, ShardListing};
+use penstock_core::time::{Instant, Now, UnixMillis};
+
+const FAILOVER: Duration = Duration::from_secs(10);
+const FAULTY: Duration = Duration::from_secs(120);
+/// How long a client waits for an answer.
+const TIMEOUT: u64 = 1_000;
+/// The records that a shard gets before it is full.
+const RECORDS: u64 = 400;
+
+/// What a world is like.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) workers: usize,
+    pub(crate) shards: u32,
+    pub(crate) fault_percent: u64,
+    pub(crate) reshards: usize,
+    /// Whether shards record intents (an object sink) or only progress.
+    pub(crate) intents: bool,
+    pub(crate) steals: bool,
+    pub(crate) pauses: bool,
+    pub(crate) kills: bool,
+}
+
+pub(crate) struct World {
+    plan: Plan,
+    random: Random,
+    now: Instant,
+    queue: BTreeMap<(Instant, u64), Item>,
+    queued: u64,
+    faults: bool,
+    table: BTreeMap<LeaseKey, LeaseRow>,
+    /// The take by which each owned row was taken last.
+    tenures: BTreeMap<LeaseKey, Tenure>,
+    /// Shards whose end was stored once.
+    ended: BTreeSet<ShardId>,
+    shards: BTreeMap<ShardId, ShardListing>,
+    /// What was put: disjoint ranges for each shard.
+    objects: BTreeMap<LeaseKey, BTreeSet<(u64, u64)>>,
+    workers: Vec<Worker>,
+    /// Every command of every worker, if asked for: writing it all down costs more than all the rest.
+    pub(crate) trace: Option<Vec<String>>,
+}
+
+/// One tenure: the worker and its take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tenure(usize, WriteId);
+
+struct Worker {
+    coordinator: Coordinator,
+    alive: bool,
+    paused_until: Instant,
+    tick_at: Option<Instant>,
+    takes: BTreeMap<LeaseKey, WriteId>,
+    running: BTreeMap<LeaseToken, Running>,
+    drained: bool,
+}
+
+/// The tasks of one shard.
+#[derive(Debug)]
+struct Running {
+    key: LeaseKey,
+    until: Instant,
+    checkpoint: Position,
+    /// The intent that is open, with the end of its range.
+    intent: Option<Bytes>,
+    waiting: Option<Waiting>,
+    settled: u64,
+    draining: bool,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Intend(Bytes),
+    Commit(Option<Bytes>),
+    Other,
+}
+
+enum Item {
+    Deliver(usize, Box<Event>),
+    Tick(usize),
+    /// A step of a shard's tasks.
+    Step(usize, LeaseToken),
+    Stopped(usize, LeaseToken),
+    Arrive(usize, Box<Request>, bool),
+    Reshard,
+    Trim(ShardId),
+    Pause(usize),
+    Kill(usize),
+}
+
+#[derive(Clone)]
+enum Request {
+    /// The first half of a scan, and the second with what the first gave.
+    Scan(Instant, Option<Vec<LeaseRow>>),
+    List,
+    Create(LeaseRow),
+    Write(WriteId, LeaseWrite, Option<Tenure>),
+    Delete(LeaseKey, LeaseCounter),
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let mut world = Self {
+            random: Random::seeded(plan.seed),
+            now: Instant::from_nanos(0),
+            queue: BTreeMap::new(),
+            queued: 0,
+            faults: true,
+            table: BTreeMap::new(),
+            tenures: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            shards: (0..plan.shards)
+                .map(|number| listing(number, &[]))
+                .map(|shard| (shard.id.clone(), shard))
+                .collect(),
+            objects: BTreeMap::new(),
+            workers: Vec::new(),
+            trace: None,
+            plan,
+        };
+        for index in 0..world.plan.workers {
+            world.start_worker();
+            let at = world.below(FAULTY.as_millis() as u64);
+            if world.plan.kills && index > 0 {
+                world.schedule(at, Item::Kill(index));
+            }
+            if world.plan.pauses {
+                let at = world.below(FAULTY.as_millis() as u64);
+                world.schedule(at, Item::Pause(index));
+            }
+        }
+        for _ in 0..world.plan.reshards {
+            let at = world.below(FAULTY.as_millis() as u64);
+            world.schedule(at, Item::Reshard);
+        }
+        world
+    }
+
+    pub(crate) fn run_with_faults(&mut self) {
+        self.run_until(self.now.after(FAULTY));
+    }
+
+    /// No more faults, and time enough for everything to come to rest.
+    pub(crate) fn settle(&mut self) {
+        self.faults = false;
+        self.run_until(self.now.after(Duration::from_secs(220)));
+    }
+
+    /// Every open shard is read by one worker, and no worker has two more than another.
+    pub(crate) fn check_shares(&self) {
+        let mut held: BTreeMap<usize, usize> = self.alive().map(|index| (index, 0)).collect();
+        for shard in self.shards.keys().filter(|shard| !self.ended.contains(*shard)) {
+            let key = LeaseKey::single_stream(shard);
+            let readers: Vec<usize> = self.alive().filter(|index| self.workers[*index].reads(&key)).collect();
+            let waits = self.shards[shard].parents.iter().any(|parent| !self.ended.contains(parent));
+            assert!(readers.len() == usize::from(!waits), "{shard} is read by {readers:?}");
+            let owner = self.table.get(&key).and_then(|row| row.owner.clone()).expect("owned");
+            let owner = self.alive().find(|index| worker_id(*index) == owner).expect("by a living worker");
+            *held.entry(owner).or_default() += 1;
+        }
+        if self.plan.steals {
+            let (least, most) = (held.values().min(), held.values().max());
+            assert!(most.zip(least).is_none_or(|(most, least)| most - least <= 1), "{held:?}");
+        }
+    }
+
+    /// All workers drain, and leave nothing owned.
+    pub(crate) fn drain(&mut self) {
+        for index in self.alive().collect::<Vec<_>>() {
+            self.deliver(index, Event::DrainRequested);
+        }
+        self.run_until(self.now.after(Duration::from_secs(30)));
+        assert!(self.workers.iter().all(|worker| worker.drained || !worker.alive));
+        assert!(self.table.values().all(|row| row.owner.is_none()));
+    }
+
+    fn alive(&self) -> impl Iterator<Item = usize> {
+        (0..self.workers.len()).filter(|index| self.workers[*index].alive)
+    }
+
+    fn start_worker(&mut self) {
+        let index = self.workers.len();
+        let settings = CoordinatorSettings {
+            worker: worker_id(index),
+            failover_time: FAILOVER,
+            max_leases: None,
+            max_steals_per_cycle: usize::from(self.plan.steals),
+            initial_position: InitialPosition::TrimHorizon,
+            stream_created: UnixMillis(1),
+            seed: self.random.next_u64(),
+        };
+        self.workers.push(Worker {
+            coordinator: Coordinator::new(settings),
+            alive: true,
+            paused_until: self.now,
+            tick_at: None,
+            takes: BTreeMap::new(),
+            running: BTreeMap::new(),
+            drained: false,
+        });
+        let delay = self.below(3_000);
+        self.schedule(delay, Item::Deliver(index, Box::new(Event::Tick)));
+    }
+
+    // === The clock ===
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.faults && self.below(100) < percent
+    }
+
+    fn schedule(&mut self, millis: u64, item: Item) {
+        self.schedule_at(self.now.after(Duration::from_millis(millis)), item);
+    }
+
+    fn schedule_at(&mut self, at: Instant, item: Item) {
+        self.queued += 1;
+        self.queue.insert((at, self.queued), item);
+    }
+
+    fn run_until(&mut self, end: Instant) {
+        let mut steps = 0;
+        while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) {
+            let ((at, _), item) = entry.remove_entry();
+            self.now = at;
+            self.happen(item);
+            steps += 1;
+            assert!(steps < 300_000, "time does not move on");
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, item: Item) {
+        match item {
+            Item::Deliver(index, _) | Item::Tick(index) | Item::Step(index, _) | Item::Stopped(index, _)
+                if !self.workers[index].alive => {}
+            Item::Deliver(index, _) | Item::Tick(index) | Item::Step(index, _) | Item::Stopped(index, _)
+                if self.workers[index].paused_until > self.now =>
+            {
+                self.schedule_at(self.workers[index].paused_until, item);
+            }
+            Item::Deliver(index, event) => self.deliver(index, *event),
+            Item::Tick(index) => {
+                self.workers[index].tick_at = None;
+                self.deliver(index, Event::Tick);
+            }
+            Item::Step(index, token) => self.step(index, token),
+            Item::Stopped(index, token) => {
+                self.workers[index].running.remove(&token);
+                self.deliver(index, Event::ShardStopped { token });
+            }
+            Item::Arrive(index, request, answered) => self.arrive(index, *request, answered),
+            Item::Reshard => self.reshard(),
+            Item::Trim(shard) => drop(self.shards.remove(&shard)),
+            Item::Pause(index) => {
+                let pause = Duration::from_millis(self.below(40_000));
+                self.workers[index].paused_until = self.now.after(pause);
+            }
+            Item::Kill(index) => {
+                self.workers[index].alive = false;
+                self.start_worker();
+            }
+        }
+    }
+
+    // === The workers ===
+
+    fn deliver(&mut self, index: usize, event: Event) {
+        let wall = UnixMillis(1_700_000_000_000 + (self.now.as_nanos() / 1_000_000) as i64);
+        self.workers[index].coordinator.handle(event, Now { instant: self.now, wall });
+        while let Some(command) = self.workers[index].coordinator.poll() {
+            if let Some(trace) = &mut self.trace {
+                trace.push(format!("{:?} {index} {command:?}", self.now));
+            }
+            self.carry_out(index, command);
+        }
+        let worker = &mut self.workers[index];
+        if let Some(due) = worker.coordinator.next_deadline()
+            && worker.tick_at.is_none_or(|at| due < at)
+        {
+            let at = due.max(self.now);
+            worker.tick_at = Some(at);
+            self.schedule_at(at, Item::Tick(index));
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, command: Command) {
+        match command {
+            Command::ScanLeases => self.send(index, Request::Scan(self.now, None)),
+            Command::ListShards => self.send(index, Request::List),
+            Command::CreateLease(row) => self.send(index, Request::Create(row)),
+            Command::DeleteLease { key, counter } => self.send(index, Request::Delete(key, counter)),
+            Command::WriteLease { id, write } => {
+                let worker = &mut self.workers[index];
+                let tenure = if matches!(write.change.owner, Field::Set(_)) {
+                    worker.takes.insert(write.key.clone(), id);
+                    None
+                } else {
+                    worker.takes.get(&write.key).map(|take| Tenure(index, *take))
+                };
+                self.send(index, Request::Write(id, write, tenure));
+            }
+            Command::StartShard(held) => self.start_shard(index, held),
+            Command::StopShard { token, why, .. } => self.stop_shard(index, token, why),
+            Command::Extend { token, until } => {
+                if let Some(running) = self.workers[index].running.get_mut(&token) {
+                    running.until = until;
+                }
+            }
+            Command::Answer { token, answer } => self.answered(index, token, answer),
+            Command::Report(_) => {}
+            Command::Drained => self.workers[index].drained = true,
+        }
+    }
+
+    fn start_shard(&mut self, index: usize, held: HeldLease) {
+        let HeldLease { token, row, until } = held;
+        for parent in &row.parents {
+            assert!(self.ended.contains(parent), "{} starts before {parent} has ended", row.key);
+        }
+        let running = Running {
+            key: row.key,
+            until,
+            checkpoint: row.checkpoint,
+            intent: row.intent,
+            waiting: None,
+            settled: 0,
+            draining: false,
+        };
+        self.workers[index].running.insert(token, running);
+        self.schedule(10, Item::Step(index, token));
+    }
+
+    fn stop_shard(&mut self, index: usize, token: LeaseToken, why: StopReason) {
+        match why {
+            // It stops at once; that it has is heard of later.
+            StopReason::Lost(_) | StopReason::Ended => drop(self.workers[index].running.remove(&token)),
+            StopReason::Drain => {
+                if let Some(running) = self.workers[index].running.get_mut(&token) {
+                    running.draining = true;
+                }
+                return;
+            }
+        }
+        let delay = self.below(2_000);
+        self.schedule(delay, Item::Stopped(index, token));
+    }
+
+    /// A shard's tasks do the next thing: what an engine does, and at the worst moments.
+    fn step(&mut self, index: usize, token: LeaseToken) {
+        let (dice, delay) = (self.below(100), self.below(1_500));
+        let Some(running) = self.workers[index].running.get_mut(&token) else { return };
+        let full = running.position() >= RECORDS;
+        if running.waiting.is_none() && running.draining && running.intent.is_none() {
+            return self.schedule(delay / 4, Item::Stopped(index, token));
+        }
+        self.schedule(delay, Item::Step(index, token));
+        let Some(running) = self.workers[index].running.get_mut(&token).filter(|running| running.waiting.is_none())
+        else {
+            return;
+        };
+        let shard = running.key.shard_id();
+        let closed = self.shards.get(&shard).is_none_or(|shard| !shard.is_open());
+        if running.intent.is_none() && closed && (full || dice < 20) {
+            running.waiting = Some(Waiting::Other);
+            let children = self.children(&shard);
+            return self.deliver(index, Event::ShardRequested { token, request: ShardRequest::EndShard { children } });
+        }
+        if dice == 99 && self.faults {
+            running.waiting = Some(Waiting::Other);
+            let request = ShardRequest::GiveUp { cool_down: Duration::from_millis(delay) };
+            return self.deliver(index, Event::ShardRequested { token, request });
+        }
+        if self.plan.intents {
+            let request = running.next_request(dice);
+            self.deliver(index, Event::ShardRequested { token, request });
+        } else {
+            running.settled = running.settled.max(running.position()) + dice % 3;
+            let settled = (running.settled > 0).then(|| (at(running.settled), UnixMillis(1)));
+            let progress = Progress { settled, lag: Some(dice), urgent: dice < 10 };
+            self.deliver(index, Event::ShardProgressed { token, progress });
+        }
+    }
+
+    fn answered(&mut self, index: usize, token: LeaseToken, answer: Answer) {
+        let Some(running) = self.workers[index].running.get_mut(&token) else { return };
+        let waiting = running.waiting.take();
+        let Answer::Done { checkpoint } = answer else { return };
+        running.checkpoint = checkpoint;
+        match waiting {
+            Some(Waiting::Intend(intent)) => {
+                running.intent = Some(intent.clone());
+                let key = running.key.clone();
+                self.put(&key, &intent);
+            }
+            Some(Waiting::Commit(next)) => {
+                running.intent.clone_from(&next);
+                let key = running.key.clone();
+                if let Some(next) = next {
+                    self.put(&key, &next);
+                }
+            }
+            // The end of the shard is told by `StopShard`; after giving up the tasks end by themselves.
+            Some(Waiting::Other) | None => {
+                self.workers[index].running.remove(&token);
+            }
+        }
+    }
+
+    /// An object is put, or put again: it must be the same or lie beside all others.
+    fn put(&mut self, key: &LeaseKey, intent: &Bytes) {
+        let (from, last) = decode(intent);
+        let objects = self.objects.entry(key.clone()).or_default();
+        let overlap =
+            objects.iter().find(|(start, end)| (*start, *end) != (from, last) && from < *end && *start < last);
+        assert_eq!(overlap, None, "{key}: ({from}, {last}] stands twice");
+        objects.insert((from, last));
+    }
+
+    fn children(&self, shard: &ShardId) -> Vec<ChildShard> {
+        let children = self.shards.values().filter(|child| child.parents.contains(shard));
+        children
+            .map(|child| ChildShard {
+                id: child.id.clone(),
+                parents: child.parents.clone(),
+                hash_range: child.hash_range,
+            })
+            .collect()
+    }
+
+    // === The table and the stream ===
+
+    /// A request goes out: it may arrive late or never, and its answer may be lost.
+    fn send(&mut self, index: usize, request: Request) {
+        let (delay, late) = (1 + self.below(60), self.below(30_000));
+        if !self.chance(self.plan.fault_percent) {
+            return self.schedule(delay, Item::Arrive(index, Box::new(request), true));
+        }
+        let retryable = matches!(request, Request::Write(..));
+        let failure = failure(&request, retryable && delay < 15);
+        match delay % 4 {
+            _ if retryable && delay < 15 => {}
+            0 => {}
+            1 => self.schedule(late, Item::Arrive(index, Box::new(request), false)),
+            _ => self.schedule(delay, Item::Arrive(index, Box::new(request), false)),
+        }
+        self.schedule(TIMEOUT, Item::Deliver(index, Box::new(failure)));
+    }
+
+    fn arrive(&mut self, index: usize, request: Request, answered: bool) {
+        let delay = 1 + self.below(60);
+        let event = match request {
+            Request::Scan(started, rows) => {
+                // Half of the rows are read at one moment, the others at another.
+                let (first, second): (Vec<_>, Vec<_>) = self.table.values().cloned().partition(|row| row.key < pivot());
+                let Some(mut rows) = rows else {
+                    let request = Request::Scan(started, Some(first));
+                    return self.schedule(delay, Item::Arrive(index, Box::new(request), answered));
+                };
+                rows.extend(second);
+                Event::LeasesScanned { started, scan: Some(Scan { rows, unreadable: Vec::new() }) }
+            }
+            Request::List => Event::ShardsListed(Some(self.shards.values().cloned().collect())),
+            Request::Create(row) => self.create(row),
+            Request::Write(id, write, tenure) => {
+                let outcome = self.write(index, id, &write, tenure);
+                Event::LeaseWritten { id, result: WriteResult::Answered(outcome) }
+            }
+            Request::Delete(key, counter) => {
+                let kept = |row: &LeaseRow| row.counter != counter || row.checkpoint != Position::ShardEnd;
+                let gone = !self.table.get(&key).is_some_and(kept);
+                if gone {
+                    self.table.remove(&key);
+                }
+                Event::LeaseDeleted { key, gone: Some(gone) }
+            }
+        };
+        if answered {
+            self.schedule(delay, Item::Deliver(index, Box::new(event)));
+        }
+    }
+
+    fn create(&mut self, row: LeaseRow) -> Event {
+        let key = row.key.clone();
+        let outcome = if self.table.contains_key(&key) {
+            CreateOutcome::Exists
+        } else {
+            let shard = key.shard_id();
+            let listed = self.shards.contains_key(&shard);
+            assert!(!listed || !self.ended.contains(&shard), "{key} comes back after it was consumed");
+            self.table.insert(key.clone(), row);
+            CreateOutcome::Created
+        };
+        Event::LeaseCreated { key, outcome: Some(outcome) }
+    }
+
+    fn write(&mut self, index: usize, id: WriteId, write: &LeaseWrite, tenure: Option<Tenure>) -> WriteOutcome {
+        let Some(before) = self.table.get(&write.key) else { return WriteOutcome::Conflict(None) };
+        if !write.expect.holds(before) {
+            return WriteOutcome::Conflict(Some(Box::new(before.clone())));
+        }
+        let after = write.change.apply(before);
+        assert!(after.counter > before.counter, "the counter of {} falls", write.key);
+        assert!(after.checkpoint >= before.checkpoint, "the checkpoint of {} goes back", write.key);
+        if matches!(write.change.owner, Field::Set(_)) {
+            self.check_single_owner(index, &write.key);
+            self.tenures.insert(write.key.clone(), Tenure(index, id));
+        } else {
+            assert_eq!(
+                self.tenures.get(&write.key),
+                tenure.as_ref(),
+                "a write of a lost tenure of {} lands",
+                write.key
+            );
+        }
+        if after.owner.is_none() {
+            self.tenures.remove(&write.key);
+        }
+        if after.checkpoint == Position::ShardEnd && self.ended.insert(write.key.shard_id()) {
+            self.schedule(40_000, Item::Trim(write.key.shard_id()));
+        }
+        self.table.insert(write.key.clone(), after);
+        WriteOutcome::Applied
+    }
+
+    /// Whoever loses a lease that was not stolen has stopped believing in it.
+    fn check_single_owner(&self, taker: usize, key: &LeaseKey) {
+        for index in self.alive().filter(|index| *index != taker && !self.plan.steals) {
+            // A shard that asked for its release or its end delivers no more.
+            let delivers = |running: &Running| !matches!(running.waiting, Some(Waiting::Other));
+            let believes = |running: &Running| running.key == *key && running.until > self.now && delivers(running);
+            assert!(!self.workers[index].running.values().any(believes), "{key} has two live owners");
+        }
+    }
+
+    /// Splits a shard, or merges two.
+    fn reshard(&mut self) {
+        let open: Vec<ShardId> =
+            self.shards.values().filter(|shard| shard.is_open()).map(|shard| shard.id.clone()).collect();
+        let next = self.shards.keys().last().map_or(0, |last| number(last) + 1);
+        let chosen = self.below(open.len() as u64) as usize;
+        let parents: Vec<u32> = if self.below(2) == 0 && open.len() > 1 {
+            vec![number(&open[chosen]), number(&open[(chosen + 1) % open.len()])]
+        } else {
+            vec![number(&open[chosen])]
+        };
+        for parent in &parents {
+            let closed = self.shards.get_mut(&shard_id(*parent)).expect("an open shard is listed");
+            closed.ending_sequence = Some(SequenceNumber::parse("9999").expect("digits"));
+        }
+        for child in 0..(3 - parents.len() as u32) {
+            let child = listing(next + child, &parents);
+            self.shards.insert(child.id.clone(), child);
+        }
+    }
+}
+
+impl Worker {
+    fn reads(&self, key: &LeaseKey) -> bool {
+        self.running.values().any(|running| running.key == *key)
+    }
+}
+
+impl Running {
+    fn position(&self) -> u64 {
+        self.checkpoint.record().map_or(0, |position| position.sequence.as_str().parse().expect("small numbers"))
+    }
+
+    /// Intend, commit, intend, commit, at times both in one. Every batch is cut anew, as long as chance will have it.
+    fn next_request(&mut self, dice: u64) -> ShardRequest {
+        let from = self.checkpoint.clone();
+        let Some(intent) = self.intent.clone() else {
+            let intent = encode(self.position(), self.position() + 1 + dice % 5);
+            self.waiting = Some(Waiting::Intend(intent.clone()));
+            return ShardRequest::Intend { from, intent };
+        };
+        let (_, last) = decode(&intent);
+        let next = (dice < 50 && !self.draining).then(|| encode(last, last + 1 + dice % 7));
+        self.waiting = Some(Waiting::Commit(next.clone()));
+        let (after, chain) = (at(last), Some(at(last)));
+        ShardRequest::Commit(Commit { from, after, arrival: UnixMillis(1), chain, intent: Some(intent), next })
+    }
+}
+
+/// What a worker hears of a request that came to nothing, or of which nothing is known.
+fn failure(request: &Request, refused: bool) -> Event {
+    match request {
+        Request::Scan(started, _) => Event::LeasesScanned { started: *started, scan: None },
+        Request::List => Event::ShardsListed(None),
+        Request::Create(row) => Event::LeaseCreated { key: row.key.clone(), outcome: None },
+        Request::Write(id, ..) => {
+            let result = if refused { WriteResult::NotApplied } else { WriteResult::Unknown };
+            Event::LeaseWritten { id: *id, result }
+        }
+        Request::Delete(key, _) => Event::LeaseDeleted { key: key.clone(), gone: None },
+    }
+}
+
+fn encode(from: u64, last: u64) -> Bytes {
+    Bytes::from(format!("{from} {last}"))
+}
+
+fn decode(intent: &Bytes) -> (u64, u64) {
+    let text = std::str::from_utf8(intent).expect("written by encode");
+    let (from, last) = text.split_once(' ').expect("written by encode");
+    (from.parse().expect("digits"), last.parse().expect("digits"))
+}
+
+fn worker_id(index: usize) -> WorkerId {
+    WorkerId::new(&format!("worker-{index}"))
+}
+
+fn shard_id(number: u32) -> ShardId {
+    ShardId::new(&format!("shardId-{number:012}"))
+}
+
+fn number(shard: &ShardId) -> u32 {
+    shard.as_str().trim_start_matches("shardId-").parse().expect("digits")
+}
+
+fn pivot() -> LeaseKey {
+    LeaseKey::single_stream(&shard_id(3))
+}
+
+fn at(sequence: u64) -> RecordPosition {
+    let sequence = SequenceNumber::parse(&sequence.to_string()).expect("digits");
+    RecordPosition { sequence, subsequence: 0 }
+}
+
+fn listing(number: u32, parents: &[u32]) -> ShardListing {
+    ShardListing {
+        id: shard_id(number),
+        parents: parents.iter().map(|parent| shard_id(*parent)).collect(),
+        hash_range: HashRange::ALL,
+        starting_sequence: SequenceNumber::parse(&(number + 1).to_string()).expect("digits"),
+        ending_sequence: None,
+    }
+}
