@@ -82,6 +82,11 @@ pub enum StartError {
 }
 
 /// A running local server. Dropped, it shuts down behind the caller's back; [`LocalServer::shutdown`] waits for it.
+///
+/// What differs from the services: streams and delivery streams are ready, and resharding and deleting are done, when the
+/// call answers; on-demand streams keep their four shards; control operations have rates by account only; a delivery
+/// stream has one S3 destination, written as uncompressed files, and runs no processor but AppendDelimiterToRecord; there
+/// are no consumers with enhanced fan-out, no encryption, no resource policies, and no CBOR.
 #[derive(Debug)]
 pub struct LocalServer {
     address: SocketAddr,
@@ -166,27 +171,27 @@ async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, stop: Cancellatio
         tracing::error!(%error, "the delivery task ended badly");
     }
     // What the last requests brought.
-    write_due(&endpoint, true).await;
+    if let Err(error) = write_due(&endpoint, true).await {
+        tracing::error!(%error, "Firehose ends with records that it could not write");
+    }
 }
 
-/// Writes Firehose's buffers as they come due.
+/// Writes Firehose's buffers as they come due; of failures in a row it tells the first.
 async fn deliver(endpoint: Arc<Endpoint>, stop: CancellationToken) {
     let mut failing = false;
     while stop.run_until_cancelled(tokio::time::sleep(DELIVERY_TICK)).await.is_some() {
-        let failed = !write_due(&endpoint, false).await;
-        if failed && !failing {
-            tracing::warn!("Firehose keeps what it could not write and goes on trying");
+        let written = write_due(&endpoint, false).await;
+        if let Err(error) = &written
+            && !failing
+        {
+            tracing::warn!(%error, "Firehose could not write; it keeps the records and goes on trying");
         }
-        failing = failed;
+        failing = written.is_err();
     }
 }
 
-async fn write_due(endpoint: &Arc<Endpoint>, all: bool) -> bool {
+async fn write_due(endpoint: &Arc<Endpoint>, all: bool) -> Result<(), String> {
     let endpoint = Arc::clone(endpoint);
     let written = tokio::task::spawn_blocking(move || endpoint.write_due(all)).await;
-    let written = written.unwrap_or_else(|error| Err(error.to_string()));
-    if let Err(error) = &written {
-        tracing::warn!(%error, "Firehose could not write");
-    }
-    written.is_ok()
+    written.unwrap_or_else(|error| Err(error.to_string()))
 }

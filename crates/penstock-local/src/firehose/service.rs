@@ -220,23 +220,26 @@ impl FirehoseService {
                 "Records size of {total} bytes exceeds the limit of {BATCH_MAX_BYTES} bytes of one call."
             )));
         }
-        let refused = call.partial.as_ref().map(|partial| partial.pick(payloads.len()));
-        let mut state = self.state();
-        state.admit_request(name, call.now)?;
-        let put = |(index, payload): (usize, &Vec<u8>)| {
-            let refuse = call.partial.as_ref().filter(|_| refused.as_ref().is_some_and(|refused| refused[index]));
-            match refuse {
-                Some(partial) => Err((partial.code(Service::Firehose), "Refused by an injected fault.".to_owned())),
-                None => state.put(name, payload, call.now).map_err(|error| (error.code.into_owned(), error.message)),
-            }
-        };
-        let entries = payloads.iter().enumerate().map(put).map(|put| match put {
-            Ok(record_id) => Entry::Taken { record_id },
-            Err((error_code, error_message)) => Entry::Refused { error_code, error_message },
-        });
-        let request_responses: Vec<Entry> = entries.collect();
+        let request_responses = self.put_all(name, &payloads, call)?;
         let failed_put_count = request_responses.iter().filter(|one| matches!(one, Entry::Refused { .. })).count();
         encode(&BatchAnswer { failed_put_count, encrypted: false, request_responses })
+    }
+
+    fn put_all(&self, name: &str, payloads: &[Vec<u8>], call: &Call) -> Result<Vec<Entry>, ApiError> {
+        let refused =
+            call.partial.as_ref().map(|partial| (partial.pick(payloads.len()), partial.code(Service::Firehose)));
+        let mut state = self.state();
+        state.admit_request(name, call.now)?;
+        let put = |(index, payload): (usize, &Vec<u8>)| match &refused {
+            Some((refused, code)) if refused[index] => {
+                Entry::Refused { error_code: code.clone(), error_message: "Refused by an injected fault.".to_owned() }
+            }
+            _ => match state.put(name, payload, call.now) {
+                Ok(record_id) => Entry::Taken { record_id },
+                Err(error) => Entry::Refused { error_code: error.code.into_owned(), error_message: error.message },
+            },
+        };
+        Ok(payloads.iter().enumerate().map(put).collect())
     }
 
     /// An object's own id: the same when it is tried again, another for each object of each run.

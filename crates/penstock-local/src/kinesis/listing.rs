@@ -136,37 +136,26 @@ impl KinesisService {
         let request: ListShardsRequest = decode(body)?;
         Checks::default().range("maxResults", request.max_results, 1, 10_000).finish()?;
         let limit = request.max_results.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(LIST_PAGE);
+        let token =
+            request.next_token.as_deref().map(|token| self.list_token(token, &request, call.now)).transpose()?;
         let mut state = self.state();
-        let (stream, after, filter) = match &request.next_token {
-            Some(token) => {
-                let token = self.list_token(token, &request, call.now)?;
-                let stream = state.find(Some(&token.stream), request.stream_arn.as_deref(), call.now)?;
-                if stream.incarnation != token.incarnation {
-                    return Err(ApiError::not_found("The token is of an earlier stream of that name."));
-                }
-                (stream, Some(token.after), token.filter)
+        let name = token.as_ref().map(|token| token.stream.as_str()).or(request.stream_name.as_deref());
+        let stream = state.find(name, request.stream_arn.as_deref(), call.now)?;
+        let (after, filter) = match &token {
+            Some(token) if token.incarnation != stream.incarnation => {
+                return Err(ApiError::not_found("The token is of an earlier stream of that name."));
             }
-            None => {
-                let stream = state.find(request.stream_name.as_deref(), request.stream_arn.as_deref(), call.now)?;
-                check_creation(stream, request.stream_creation_timestamp)?;
-                let (after, filter) = first_page(&request, call.now)?;
-                (stream, after, filter)
-            }
+            Some(token) => (Some(token.after), token.filter),
+            None => first_page(&request, stream, call.now)?,
         };
         let horizon = stream.horizon(self.settings.retention_hour, call.now).max(stream.created);
         let (page, next) = page_of(stream, after, filter, limit.min(LIST_PAGE), horizon);
-        let next = next.map(|after| {
-            self.tokens.write(&ListToken {
-                stream: stream.name.clone(),
-                incarnation: stream.incarnation,
-                after,
-                filter,
-                issued_millis: call.now.as_millis(),
-            })
-        });
         let mut answer = json!({ "Shards": page });
-        if let Some(next) = next {
-            answer["NextToken"] = json!(next);
+        if let Some(after) = next {
+            let (stream, incarnation) = (stream.name.clone(), stream.incarnation);
+            let issued_millis = call.now.as_millis();
+            answer["NextToken"] =
+                json!(self.tokens.write(&ListToken { stream, incarnation, after, filter, issued_millis }));
         }
         encode(&answer)
     }
@@ -190,7 +179,8 @@ impl KinesisService {
     }
 }
 
-fn first_page(request: &ListShardsRequest, now: Time) -> Result<(Option<u32>, ShardFilter), ApiError> {
+fn first_page(request: &ListShardsRequest, stream: &Stream, now: Time) -> Result<(Option<u32>, ShardFilter), ApiError> {
+    check_creation(stream, request.stream_creation_timestamp)?;
     let after = start_after(request.exclusive_start_shard_id.as_deref())?;
     let Some(filter) = &request.shard_filter else { return Ok((after, ShardFilter::FromTrimHorizon)) };
     let kind = filter.kind.as_deref();
