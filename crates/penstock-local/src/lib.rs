@@ -4,6 +4,7 @@ pub mod clock;
 pub mod faults;
 mod firehose;
 mod kinesis;
+pub mod lease_table;
 mod limits;
 pub mod server;
 mod wire;

@@ -1,0 +1,334 @@
+//! The lease table in an SQLite file: the suite of all lease tables over several connections, several processes at once, and
+//! files that are not ours.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use penstock_core::ids::{ApplicationName, LeaseCounter, LeaseKey};
+use penstock_core::lease::{Change, CreateOutcome, Expect, Field, LeaseRow, LeaseWrite, WriteOutcome};
+use penstock_core::position::{Position, RecordPosition, SequenceNumber};
+use penstock_engine::ports::{ErrorClass, LeaseTable, TableProblem};
+use penstock_local::lease_table::SqliteLeaseTable;
+use penstock_sim::conformance::lease_table::{self, Place, Stranger, contention};
+use rusqlite::{Connection, params};
+use tempfile::TempDir;
+
+fn table(path: &Path, application: &str) -> SqliteLeaseTable {
+    SqliteLeaseTable::new(path, &ApplicationName::new(application))
+}
+
+async fn prepared(path: &Path) -> SqliteLeaseTable {
+    let table = table(path, "app");
+    table.prepare().await.expect("a table");
+    table
+}
+
+fn row(key: &str) -> LeaseRow {
+    LeaseRow::new(LeaseKey::new(key), LeaseCounter(7), Position::TrimHorizon)
+}
+
+/// Works on the file by a connection of its own.
+struct Hand(PathBuf);
+
+impl Hand {
+    fn update(&self, sql: &str, value: &str, key: &LeaseKey) {
+        let connection = Connection::open(&self.0).expect("the file");
+        assert_eq!(connection.execute(sql, params![value, key.as_str()]).expect("the file"), 1);
+    }
+}
+
+#[async_trait]
+impl Stranger for Hand {
+    async fn leave_pending(&self, key: &LeaseKey) {
+        self.update("UPDATE leases SET foreign_pending = CAST(?1 AS BLOB) WHERE lease_key = ?2", "pending", key);
+    }
+
+    async fn leave_unknown(&self, key: &LeaseKey, value: &str) {
+        let connection = Connection::open(&self.0).expect("the file");
+        // A column of a version to come; the second call finds it there.
+        let _ = connection.execute("ALTER TABLE leases ADD COLUMN later TEXT", []);
+        self.update("UPDATE leases SET later = ?1 WHERE lease_key = ?2", value, key);
+    }
+
+    async fn damage(&self, key: &LeaseKey) {
+        self.update("UPDATE leases SET checkpoint = ?1 WHERE lease_key = ?2", "nowhere", key);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_file_keeps_the_rules_of_a_lease_table() {
+    let directory = TempDir::new().unwrap();
+    lease_table::run(|case| {
+        let path = directory.path().join(format!("{case}.db"));
+        async move {
+            let mut tables: Vec<Arc<dyn LeaseTable>> = Vec::new();
+            for _ in 0..3 {
+                tables.push(Arc::new(prepared(&path).await));
+            }
+            Place { tables, stranger: Arc::new(Hand(path)) }
+        }
+    })
+    .await;
+}
+
+// === Several processes ===
+
+const PROCESSES: u64 = 3;
+const INCREMENTS: u64 = 40;
+const CHILD: &str = "PENSTOCK_TEST_LEASE_FILE";
+
+/// One of the processes of [`processes_that_share_the_file_lose_no_update`], and nothing otherwise.
+#[tokio::test]
+async fn process_that_increments() {
+    let Ok(path) = std::env::var(CHILD) else { return };
+    contention::increment(&prepared(Path::new(&path)).await, INCREMENTS).await;
+}
+
+#[tokio::test]
+async fn processes_that_share_the_file_lose_no_update() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    let table = prepared(&path).await;
+    contention::begin(&table).await;
+    let children: Vec<_> = (0..PROCESSES)
+        .map(|_| {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "process_that_increments", "--nocapture"])
+                .env(CHILD, &path)
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    contention::increment(&table, INCREMENTS).await;
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    contention::finish(&table, (PROCESSES + 1) * INCREMENTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn any_number_of_workers_may_make_the_file_at_once() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..12 {
+        let path = path.clone();
+        workers.spawn(async move {
+            let table = prepared(&path).await;
+            table.create(&row(&format!("{worker:02}"))).await.unwrap()
+        });
+    }
+    assert!(workers.join_all().await.iter().all(|outcome| *outcome == CreateOutcome::Created));
+    assert_eq!(prepared(&path).await.scan().await.unwrap().rows.len(), 12);
+}
+
+// === Within one file ===
+
+#[tokio::test]
+async fn applications_in_one_file_do_not_see_each_other() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    let (one, other) = (table(&path, "one"), table(&path, "other"));
+    one.prepare().await.unwrap();
+    other.prepare().await.unwrap();
+    assert_eq!(one.create(&row("a")).await.unwrap(), CreateOutcome::Created);
+    assert_eq!(other.create(&row("a")).await.unwrap(), CreateOutcome::Created);
+    let change = Change { checkpoint: Some(Position::ShardEnd), ..Change::counter(LeaseCounter(8)) };
+    let write = LeaseWrite { key: LeaseKey::new("a"), expect: Expect::counter(LeaseCounter(7)), change };
+    assert_eq!(one.write(&write).await.unwrap(), WriteOutcome::Applied);
+    assert_eq!(other.scan().await.unwrap().rows, [row("a")]);
+    assert!(one.delete(&LeaseKey::new("a"), LeaseCounter(8)).await.unwrap());
+    assert_eq!(other.scan().await.unwrap().rows, [row("a")]);
+}
+
+#[tokio::test]
+async fn rows_outlive_the_process() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    prepared(&path).await.create(&row("a")).await.unwrap();
+    assert_eq!(prepared(&path).await.scan().await.unwrap().rows, [row("a")]);
+}
+
+#[tokio::test]
+async fn the_largest_numbers_are_kept_or_refused_without_effect() {
+    let directory = TempDir::new().unwrap();
+    let table = prepared(&directory.path().join("leases.db")).await;
+    let sequence = SequenceNumber::parse(&"9".repeat(129)).unwrap();
+    let checkpoint = Position::After(RecordPosition { sequence, subsequence: u64::MAX });
+    let largest = LeaseRow { counter: LeaseCounter(i64::MAX.cast_unsigned()), checkpoint, ..row("a") };
+    assert_eq!(table.create(&largest).await.unwrap(), CreateOutcome::Created);
+    assert_eq!(table.scan().await.unwrap().rows, std::slice::from_ref(&largest));
+    let change = Change { lag: Field::Set(u64::MAX), ..Change::counter(LeaseCounter(8)) };
+    let write = LeaseWrite { key: LeaseKey::new("a"), expect: Expect::counter(largest.counter), change };
+    assert_eq!(table.write(&write).await.unwrap_err().class, ErrorClass::Rejected);
+    assert_eq!(table.scan().await.unwrap().rows, [largest]);
+}
+
+#[tokio::test]
+async fn shard_ids_of_any_text_come_back() {
+    let directory = TempDir::new().unwrap();
+    let table = prepared(&directory.path().join("leases.db")).await;
+    let ids = ["a,b", "\"quoted\"", "back\\slash", "é\n"];
+    let parents = ids.iter().map(|id| penstock_core::ids::ShardId::new(id)).collect();
+    let odd = LeaseRow { parents, ..row("it's") };
+    table.create(&odd).await.unwrap();
+    assert_eq!(table.scan().await.unwrap().rows, [odd]);
+}
+
+#[tokio::test]
+async fn a_writer_that_takes_too_long_is_waited_for_and_then_named() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    let table = prepared(&path).await;
+    table.create(&row("a")).await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let write = LeaseWrite {
+        key: LeaseKey::new("a"),
+        expect: Expect::counter(LeaseCounter(7)),
+        change: Change::counter(LeaseCounter(8)),
+    };
+    let error = table.write(&write).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Throttled, "{error}");
+    assert_eq!(table.scan().await.unwrap().rows, [row("a")], "readers do not wait");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(table.write(&write).await.unwrap(), WriteOutcome::Applied);
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_leaves_the_table_usable() {
+    let directory = TempDir::new().unwrap();
+    let table = prepared(&directory.path().join("leases.db")).await;
+    for index in 0..20 {
+        let (key, table) = (row(&format!("{index:02}")), table.clone());
+        drop(tokio::spawn(async move { table.create(&key).await }));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(table.create(&row("last")).await.unwrap(), CreateOutcome::Created);
+    assert!(table.scan().await.unwrap().unreadable.is_empty());
+}
+
+// === Files that are not ours ===
+
+async fn refusal(path: &Path) -> String {
+    match table(path, "app").prepare().await.expect_err("it cannot be used") {
+        problem @ TableProblem::Foreign { .. } => format!("foreign: {problem}"),
+        TableProblem::Unusable(error) => format!("{}: {error}", error.class),
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_sqlite_is_refused_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("notes.txt");
+    let text = "Dear diary, ".repeat(500);
+    std::fs::write(&path, &text).unwrap();
+    let path_text = path.display();
+    let expected = format!(
+        "foreign: {path_text} is not a lease table: it is not an SQLite file; move it away, or set leases.path to another file"
+    );
+    assert_eq!(refusal(&path).await, expected);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[tokio::test]
+async fn the_database_of_another_program_is_refused_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("photos.db");
+    for (setup, what) in [
+        ("CREATE TABLE photos (id INTEGER); CREATE TABLE albums (id INTEGER)", "with albums, photos"),
+        ("CREATE TABLE leases (id INTEGER)", "with leases"),
+        ("PRAGMA application_id = 5; CREATE TABLE t (id INTEGER); DROP TABLE t", "without tables"),
+        ("PRAGMA user_version = 5; CREATE TABLE t (id INTEGER); DROP TABLE t", "without tables"),
+    ] {
+        let _ = std::fs::remove_file(&path);
+        Connection::open(&path).unwrap().execute_batch(setup).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let refused = refusal(&path).await;
+        let expected = format!("it is the database of another program ({what}); set leases.path to another file");
+        assert!(refused.starts_with("foreign: ") && refused.ends_with(&expected), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn tables_of_another_version_are_refused_with_both_versions() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    prepared(&path).await.create(&row("a")).await.unwrap();
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+    let refused = refusal(&path).await;
+    assert!(
+        refused.contains("its tables have version 2, this penstock knows version 1; use the penstock that made it"),
+        "{refused}"
+    );
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 1; ALTER TABLE leases DROP COLUMN wanted")
+        .unwrap();
+    let refused = refusal(&path).await;
+    assert!(refused.contains("its table leases lacks wanted; move the file away"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_place_where_no_file_can_be_is_refused_with_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    let refused = refusal(directory.path()).await;
+    assert!(
+        refused.starts_with("foreign: ") && refused.ends_with("it is a directory; set leases.path to a file in it"),
+        "{refused}"
+    );
+    let missing = directory.path().join("nowhere");
+    let refused = refusal(&missing.join("leases.db")).await;
+    let expected = format!("the directory {} does not exist; make it, or set leases.path", missing.display());
+    assert!(refused.starts_with("not_found: ") && refused.ends_with(&expected), "{refused}");
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = refusal(&file.join("leases.db")).await;
+    assert!(refused.ends_with(&format!("{} is not a directory", file.display())), "{refused}");
+}
+
+#[tokio::test]
+async fn an_empty_file_is_taken() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(prepared(&path).await.scan().await.unwrap().rows, []);
+}
+
+#[tokio::test]
+async fn a_file_that_vanishes_is_an_error_and_never_a_fresh_start() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    let away = directory.path().join("away.db");
+    let table = prepared(&path).await;
+    table.create(&row("a")).await.unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::rename(with(&path, suffix), with(&away, suffix));
+    }
+    let error = table.scan().await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::NotFound, "{error}");
+    assert!(error.to_string().ends_with("the file is missing: put it back, or start again to begin with a new one"));
+    assert!(!path.exists());
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(table.create(&row("b")).await.unwrap_err().class, ErrorClass::NotFound);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::rename(with(&away, suffix), with(&path, suffix));
+    }
+    assert_eq!(table.scan().await.unwrap().rows, [row("a")], "once it is back, all goes on");
+}
+
+fn with(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+#[tokio::test]
+async fn a_table_that_was_never_prepared_is_not_made_by_the_way() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    assert_eq!(table(&path, "app").scan().await.unwrap_err().class, ErrorClass::NotFound);
+    assert!(!path.exists());
+}
