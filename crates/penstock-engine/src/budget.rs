@@ -173,7 +173,9 @@ impl MemoryBudget {
         if open.last_relief.is_some_and(|last| now.since(last) < PATIENCE) {
             return;
         }
-        let Some(largest) = open.slots.values_mut().filter(|slot| slot.bytes > 0).max_by_key(|slot| slot.bytes) else { return };
+        let Some(largest) = open.slots.values_mut().filter(|slot| slot.bytes > 0).max_by_key(|slot| slot.bytes) else {
+            return;
+        };
         largest.seal.notify_one();
         // Not asked twice: the shard says anew what is open once it has sealed.
         largest.bytes = 0;
@@ -192,7 +194,9 @@ impl MemoryBudget {
 }
 
 fn semaphore(bytes: u64) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)))
+    Arc::new(Semaphore::new(
+        usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS),
+    ))
 }
 
 fn units(bytes: u64) -> u32 {

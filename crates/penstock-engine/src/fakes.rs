@@ -1,21 +1,34 @@
 //! Small seams for tests of the engine: a table, a stream and sinks in memory, each with faults to hand out in order.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use penstock_core::chunk::{ChunkBuilder, UserRecord, UserRecords};
-use penstock_core::ids::{ApplicationName, HashRange, LeaseCounter, LeaseKey, ShardId, StreamName, WorkerId};
+use penstock_core::coordinator::api::HeldLease;
+use penstock_core::ids::{
+    ApplicationName, HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, StreamName, WorkerId,
+};
 use penstock_core::intent::{Compression, Content, Destination, Encoding, Intent, IntentObject, OutsideHashRange};
 use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, WriteOutcome};
-use penstock_core::position::{RecordPosition, SequenceNumber};
+use penstock_core::position::{Position, RecordPosition, SequenceNumber};
 use penstock_core::shard::{ChildShard, ShardListing};
-use penstock_core::time::UnixMillis;
+use penstock_core::time::{Instant, UnixMillis};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
+use crate::budget::MemoryBudget;
+use crate::clock::Clock;
+use crate::gate::{SinkFacts, SinkGate};
+use crate::metrics::Metrics;
 use crate::ports::*;
 use crate::settings::WorkerSettings;
+use crate::shard::context::{GapLog, ShardContext, WorkerContext};
+use crate::shard::tenure::{DeliveryDeadline, KeeperMessage, Tenure};
+use crate::status::{Board, ShardCell};
 
 pub(crate) const START: UnixMillis = UnixMillis(1_700_000_000_000);
 
@@ -233,7 +246,8 @@ impl ShardSource for FakeStream {
         let last = records[start..end].last().map_or(number, |(number, ..)| number.clone());
         let at_end = end == records.len();
         let ended = at_end && !listing.is_open();
-        let next = if records[start..end].is_empty() { iterator.clone() } else { ShardIterator(format!("after {last}")) };
+        let next =
+            if records[start..end].is_empty() { iterator.clone() } else { ShardIterator(format!("after {last}")) };
         Ok(Fetched {
             chunk: builder.build(),
             next: (!ended).then_some(next),
@@ -260,7 +274,9 @@ impl FakeObjects {
     pub(crate) fn lines(&self) -> Vec<String> {
         let stored = self.stored.lock().unwrap();
         let bodies = stored.values().flat_map(|object| object.body.iter());
-        bodies.flat_map(|body| String::from_utf8(body.to_vec()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+        bodies
+            .flat_map(|body| String::from_utf8(body.to_vec()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
     }
 }
 
@@ -303,7 +319,9 @@ impl ObjectSink for FakeObjects {
         let mut stored = self.stored.lock().unwrap();
         match stored.get(&object.key) {
             Some(there) if there.sha256 == object.sha256 => Ok(Put::AlreadyThere),
-            Some(_) => Err(SeamError::new("PutObject", object.key.clone(), ErrorClass::Rejected, "another stands there")),
+            Some(_) => {
+                Err(SeamError::new("PutObject", object.key.clone(), ErrorClass::Rejected, "another stands there"))
+            }
             None => {
                 stored.insert(object.key.clone(), object.clone());
                 Ok(Put::Written)
@@ -402,7 +420,10 @@ impl ObjectWriter for FakeWriter {
         if object.sha256 == of.sha256 {
             return Ok(vec![object]);
         }
-        Err(WriterError::CannotRebuild { shard: self.shard.shard.to_string(), problem: "the digest differs".to_owned() })
+        Err(WriterError::CannotRebuild {
+            shard: self.shard.shard.to_string(),
+            problem: "the digest differs".to_owned(),
+        })
     }
 
     fn rebuild_partial(&mut self, intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
@@ -490,4 +511,55 @@ pub(crate) fn settings(worker: &str) -> WorkerSettings {
     settings.objects.buffer_interval = Duration::from_secs(5);
     settings.calls.linger = Duration::from_millis(200);
     settings
+}
+
+// === One shard without a worker ===
+
+/// The context of a shard that is held until the end of time, with the keeper's end of its mailbox.
+pub(crate) fn shard(
+    stream: &Arc<FakeStream>,
+    checkpoint: Position,
+) -> (Arc<ShardContext>, mpsc::Receiver<KeeperMessage>) {
+    let clock = Clock::simulated(START);
+    let settings = settings("w-1");
+    let metrics = Arc::new(Metrics::register());
+    let budget = MemoryBudget::new(settings.memory_budget, clock.clone(), metrics.memory_used.clone()).unwrap();
+    let board = Board::new(settings.worker.clone(), clock.clone(), Arc::clone(&metrics), budget.clone());
+    let key = LeaseKey::new("shardId-000000000000");
+    let worker = Arc::new(WorkerContext {
+        clock,
+        source: stream.clone(),
+        stream: StreamDescription {
+            name: StreamName::new("clicks"),
+            arn: None,
+            created: *stream.created.lock().unwrap(),
+            retention: Duration::from_secs(24 * 3600),
+        },
+        budget,
+        metrics,
+        board,
+        gate: SinkGate::open(SinkFacts { target: None }),
+        fetches: Semaphore::new(1),
+        replays: Semaphore::new(1),
+        gaps: GapLog::default(),
+        out_of_grace: AtomicBool::new(false),
+        settings,
+    });
+    let row = LeaseRow::new(key.clone(), LeaseCounter(1), checkpoint.clone());
+    let until = Instant::from_nanos(u64::MAX);
+    let (keeper, mailbox) = mpsc::channel(8);
+    let cut = CancellationToken::new();
+    let ctx = ShardContext {
+        identity: ShardIdentity { stream: StreamName::new("clicks"), lease: key.clone(), shard: key.shard_id() },
+        tenure: Arc::new(Tenure::new(
+            HeldLease { token: LeaseToken(1), row, until },
+            DeliveryDeadline::new(until),
+            keeper,
+        )),
+        cell: ShardCell::new(key, checkpoint, worker.clock.now().instant),
+        drain: cut.child_token(),
+        cut,
+        worker,
+    };
+    (Arc::new(ctx), mailbox)
 }

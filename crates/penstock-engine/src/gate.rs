@@ -106,7 +106,12 @@ impl SinkProbe {
                     if sink.probe(&destination).await? {
                         return Ok(SinkFacts { target: None });
                     }
-                    Err(SeamError::new("probe", destination.to_string(), ErrorClass::NotFound, "it does not exist; create it or correct the configuration"))
+                    Err(SeamError::new(
+                        "probe",
+                        destination.to_string(),
+                        ErrorClass::NotFound,
+                        "it does not exist; create it or correct the configuration",
+                    ))
                 }
                 SinkPort::Calls(sink) => Ok(SinkFacts { target: Some(sink.probe().await?) }),
             }

@@ -40,7 +40,7 @@ pub(crate) enum ShardCommand {
     /// Start its pipeline.
     Start {
         /// The lease.
-        held: HeldLease,
+        held: Box<HeldLease>,
         /// Until when deliveries may begin.
         deadline: DeliveryDeadline,
     },
@@ -242,7 +242,7 @@ impl LeaseKeeper {
             Command::StartShard(held) => {
                 let deadline = DeliveryDeadline::new(held.until);
                 self.seats.insert(held.token, Seat { deadline: deadline.clone(), reply: None });
-                self.outbox.push_back(ShardCommand::Start { held, deadline });
+                self.outbox.push_back(ShardCommand::Start { held: Box::new(held), deadline });
             }
             Command::StopShard { key, token, why } => self.stop(key, token, why),
             Command::Extend { token, until } => {

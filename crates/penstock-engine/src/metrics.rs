@@ -65,25 +65,53 @@ pub mod name {
 
 /// Tells the installed recorder what each metric means. Call once, after the recorder is installed.
 pub fn describe() {
-    describe_gauge!(name::LAG, Unit::Milliseconds, "largest distance from the tip over held shards, growing while nothing is read");
+    describe_gauge!(
+        name::LAG,
+        Unit::Milliseconds,
+        "largest distance from the tip over held shards, growing while nothing is read"
+    );
     describe_gauge!(name::RECORDS_IN_FLIGHT, Unit::Count, "user records read and not yet settled");
     describe_gauge!(name::LEASES_HELD, Unit::Count, "leases that this worker holds");
-    describe_gauge!(name::LEASES_UNOWNED, Unit::Count, "leases without a live owner, as this worker last saw the table");
+    describe_gauge!(
+        name::LEASES_UNOWNED,
+        Unit::Count,
+        "leases without a live owner, as this worker last saw the table"
+    );
     describe_gauge!(name::MEMORY_USED, Unit::Bytes, "bytes of the memory budget that are taken");
-    describe_counter!(name::RECORDS_FETCHED, Unit::Count, "user records read, those at or before the checkpoint left out");
+    describe_counter!(
+        name::RECORDS_FETCHED,
+        Unit::Count,
+        "user records read, those at or before the checkpoint left out"
+    );
     describe_counter!(name::FETCHED_BYTES, Unit::Bytes, "payload of the user records read");
     describe_counter!(name::RECORDS_DELIVERED, Unit::Count, "user records that the sink has");
-    describe_counter!(name::DELIVERED_BYTES, Unit::Bytes, "payload of the user records that the sink has, delimiters included");
+    describe_counter!(
+        name::DELIVERED_BYTES,
+        Unit::Bytes,
+        "payload of the user records that the sink has, delimiters included"
+    );
     describe_counter!(name::RECORDS_SET_ASIDE, Unit::Count, "user records set aside, by reason");
     describe_counter!(name::RECORDS_DROPPED, Unit::Count, "user records dropped by the operator's own rule, by reason");
-    describe_counter!(name::RECORDS_ABANDONED, Unit::Count, "user records given up unsettled, to be read again from the checkpoint, by reason");
+    describe_counter!(
+        name::RECORDS_ABANDONED,
+        Unit::Count,
+        "user records given up unsettled, to be read again from the checkpoint, by reason"
+    );
     describe_counter!(name::LEASE_LOSSES, Unit::Count, "leases lost, by reason");
     describe_counter!(name::CHECKPOINTS, Unit::Count, "checkpoints stored");
     describe_counter!(name::OBJECTS, Unit::Count, "objects put, by what closed their batch");
-    describe_counter!(name::GAPS, Unit::Count, "ranges of records that may be missing by someone else's doing, by reason");
+    describe_counter!(
+        name::GAPS,
+        Unit::Count,
+        "ranges of records that may be missing by someone else's doing, by reason"
+    );
     describe_counter!(name::CALL_ERRORS, Unit::Count, "failed calls, by operation and class");
     describe_counter!(name::BUDGET_WAIT, Unit::Milliseconds, "time that readers waited for memory");
-    describe_counter!(name::SINK_WAIT, Unit::Milliseconds, "time that shards held a full batch and waited for the sink");
+    describe_counter!(
+        name::SINK_WAIT,
+        Unit::Milliseconds,
+        "time that shards held a full batch and waited for the sink"
+    );
 }
 
 /// A counter with one label; its series are made when they are first counted.
@@ -104,8 +132,7 @@ impl Family {
             return;
         }
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let (counter, total) =
-            series.entry(value).or_insert_with(|| (counter!(self.name, self.label => value), 0));
+        let (counter, total) = series.entry(value).or_insert_with(|| (counter!(self.name, self.label => value), 0));
         counter.increment(count);
         *total += count;
     }
@@ -166,7 +193,8 @@ impl Totals {
     #[must_use]
     pub fn add_up(&self) -> bool {
         let sum = |family: &BTreeMap<&'static str, u64>| family.values().sum::<u64>();
-        self.fetched == self.delivered + sum(&self.set_aside) + sum(&self.dropped) + sum(&self.abandoned) + self.in_flight
+        self.fetched
+            == self.delivered + sum(&self.set_aside) + sum(&self.dropped) + sum(&self.abandoned) + self.in_flight
     }
 }
 
@@ -350,7 +378,8 @@ pub struct ShardSeries {
 /// The descriptions of the series of single shards.
 pub(crate) const ITERATOR_AGE_HELP: &str = "milliseconds behind the tip of the shard, by its last answer";
 /// See [`ITERATOR_AGE_HELP`].
-pub(crate) const OLDEST_UNSETTLED_HELP: &str = "age of the oldest record of the shard that is not settled, 0 without one";
+pub(crate) const OLDEST_UNSETTLED_HELP: &str =
+    "age of the oldest record of the shard that is not settled, 0 without one";
 
 #[cfg(test)]
 mod tests {

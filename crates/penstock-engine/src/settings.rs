@@ -204,7 +204,7 @@ impl Default for TimeOuts {
             describe: Duration::from_secs(10),
             fetch: Duration::from_secs(20),
             lease: Duration::from_secs(3),
-            scan: Duration::from_secs(30),
+            scan: Duration::from_secs(10),
             put: Duration::from_secs(120),
             call: Duration::from_secs(5),
             probe: Duration::from_secs(10),

@@ -269,6 +269,9 @@ pub(crate) struct ShardFacts {
     pub(crate) in_flight: u64,
     /// The arrival time of the oldest record that is not settled.
     pub(crate) oldest_unsettled: Option<UnixMillis>,
+    /// With reading.
+    read_problem: Option<String>,
+    /// With anything else.
     pub(crate) problem: Option<String>,
     pub(crate) restarts: u32,
 }
@@ -286,6 +289,7 @@ impl ShardCell {
             open_records: 0,
             in_flight: 0,
             oldest_unsettled: None,
+            read_problem: None,
             problem: None,
             restarts: 0,
         })))
@@ -307,13 +311,18 @@ impl ShardCell {
     pub(crate) fn answered(&self, now: Instant, behind: Duration) {
         self.note(|facts| {
             facts.answered = Some((now, behind));
-            facts.problem = None;
+            facts.read_problem = None;
         });
     }
 
     pub(crate) fn problem(&self, problem: impl Into<String>) {
         let problem = problem.into();
         self.note(|facts| facts.problem = Some(problem));
+    }
+
+    /// A problem with reading, until something is read again.
+    pub(crate) fn read_problem(&self, problem: String) {
+        self.note(|facts| facts.read_problem = Some(problem));
     }
 
     /// How far behind the tip, counted on since the last answer, or since the lease was taken if there was none.
@@ -335,7 +344,7 @@ impl ShardCell {
             open_records: facts.open_records,
             in_flight: facts.in_flight,
             oldest_unsettled: facts.oldest_unsettled.map_or(Duration::ZERO, |arrival| now.wall.since(arrival)),
-            problem: facts.problem.clone(),
+            problem: facts.problem.clone().or_else(|| facts.read_problem.clone()),
             restarts: facts.restarts,
         }
     }

@@ -27,7 +27,7 @@ use crate::lease_keeper::{FirstScan, KeeperParts, LeaseCalls, LeaseKeeper, MAILB
 use crate::metrics::Metrics;
 use crate::packer::{Packer, PackerParts};
 use crate::ports::{LeaseTable, SetAside, ShardIdentity, ShardSource, SinkPort, StreamDescription};
-use crate::settings::WorkerSettings;
+use crate::settings::{TimeOuts, WorkerSettings};
 use crate::shard::context::{GapLog, ShardContext, WorkerContext};
 use crate::shard::deliverer::calls::CallRoute;
 use crate::shard::pipeline::{self, ShardSink, TenureEnd, panic_text};
@@ -170,9 +170,15 @@ struct Shard {
 enum Drain {
     No,
     /// Shards settle what was read, until then.
-    Settling { cut_at: Instant, end_at: Instant },
+    Settling {
+        cut_at: Instant,
+        end_at: Instant,
+    },
     /// Shards were cut off; leases are given back, until then.
-    Releasing { end_at: Instant, undelivered: Vec<UndeliveredShard> },
+    Releasing {
+        end_at: Instant,
+        undelivered: Vec<UndeliveredShard>,
+    },
 }
 
 enum Wake {
@@ -196,7 +202,7 @@ impl Running {
             SinkProbe::new(sink.clone(), clock.clone(), settings.time_outs.probe, Arc::clone(&board), probe_random);
         let coordinator = Coordinator::new(coordinator_settings(&settings, &stream));
         let fetches = Semaphore::new(settings.source.max_fetches_in_flight.get());
-        let calls = LeaseCalls::new(leases, Arc::clone(&source), settings.time_outs.clone());
+        let calls = LeaseCalls::new(leases, Arc::clone(&source), lease_time_outs(&settings));
         let mut services = JoinSet::new();
         services.spawn(probe.run());
         let sink = match sink {
@@ -223,6 +229,7 @@ impl Running {
             stream,
             budget,
             metrics,
+            board: Arc::clone(&board),
             gate,
             fetches,
             replays: Semaphore::new(1),
@@ -272,7 +279,7 @@ impl Running {
                 }
                 Wake::Keeper(ended) => return Ok(self.on_keeper_ended(ended)),
                 Wake::First(first) => self.on_first_scan(first)?,
-                Wake::Command(ShardCommand::Start { held, deadline }) => self.start_shard(held, deadline),
+                Wake::Command(ShardCommand::Start { held, deadline }) => self.start_shard(*held, deadline),
                 Wake::Command(ShardCommand::Stop { key, token, why }) => self.stop_shard(&key, token, why),
                 Wake::Ended(token, end) => self.on_shard_ended(token, end).await,
                 Wake::Service(Ok(())) => {}
@@ -445,6 +452,12 @@ fn coordinator_settings(settings: &WorkerSettings, stream: &StreamDescription) -
         stream_created: stream.created,
         seed: settings.seed,
     }
+}
+
+/// A lease must survive a write that hangs: it is sent again well before the lease could expire.
+fn lease_time_outs(settings: &WorkerSettings) -> TimeOuts {
+    let lease = settings.time_outs.lease.min(settings.leases.failover_time / 4);
+    TimeOuts { lease, ..settings.time_outs.clone() }
 }
 
 /// The first look at the leases, once.

@@ -86,7 +86,8 @@ impl Calls {
     pub(super) fn delete(&self, key: LeaseKey, counter: LeaseCounter) -> BoxFuture<'static, Finished> {
         let table = Arc::clone(&self.table);
         let row = key.clone();
-        let call = bounded("delete", key.as_str(), self.time_outs.lease, async move { table.delete(&row, counter).await });
+        let call =
+            bounded("delete", key.as_str(), self.time_outs.lease, async move { table.delete(&row, counter).await });
         call.map(move |result| {
             let (gone, error) = split(result);
             Finished { event: Event::LeaseDeleted { key, gone }, error }
@@ -98,7 +99,9 @@ impl Calls {
 /// What a failed write may have done.
 const fn effect_of(class: ErrorClass) -> WriteResult {
     match class {
-        ErrorClass::Throttled | ErrorClass::Denied | ErrorClass::Rejected | ErrorClass::NotFound => WriteResult::NotApplied,
+        ErrorClass::Throttled | ErrorClass::Denied | ErrorClass::Rejected | ErrorClass::NotFound => {
+            WriteResult::NotApplied
+        }
         ErrorClass::Transient | ErrorClass::Expired | ErrorClass::Fatal => WriteResult::Unknown,
     }
 }

@@ -330,7 +330,9 @@ impl fmt::Display for SetAsideReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutsideHashRange => f.write_str("it hashes outside the shard that its aggregate came through"),
-            Self::TooLarge { bytes, limit } => write!(f, "its {bytes} bytes are more than the {limit} that the sink takes"),
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "its {bytes} bytes are more than the {limit} that the sink takes")
+            }
             Self::Rejected { code, message } => write!(f, "the sink refuses it: {code}: {message}"),
         }
     }

@@ -19,7 +19,7 @@ use crate::gate::SinkGate;
 use crate::metrics::{AbandonReason, Metrics};
 use crate::ports::{SeamError, ShardIdentity, ShardSource, StreamDescription};
 use crate::settings::WorkerSettings;
-use crate::status::ShardCell;
+use crate::status::{Board, ShardCell};
 
 /// What all tasks of a worker share.
 pub(crate) struct WorkerContext {
@@ -29,6 +29,7 @@ pub(crate) struct WorkerContext {
     pub(crate) stream: StreamDescription,
     pub(crate) budget: MemoryBudget,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) board: Arc<Board>,
     pub(crate) gate: SinkGate,
     /// Bounds the fetches under way.
     pub(crate) fetches: Semaphore,
@@ -89,10 +90,20 @@ pub(crate) struct ShardContext {
 }
 
 impl ShardContext {
-    /// Counts, shows and logs a failed call. `again` is when it is tried again.
+    /// Counts, shows and logs a failed call to the stream. `again` is when it is tried again.
+    pub(crate) fn read_failed(&self, error: &SeamError, again: Duration) {
+        self.cell.read_problem(error.to_string());
+        self.tell(error, again);
+    }
+
+    /// The same of a call to the sink.
     pub(crate) fn call_failed(&self, error: &SeamError, again: Duration) {
-        self.worker.metrics.call_failed(error.operation, error.class.as_str());
         self.cell.problem(error.to_string());
+        self.tell(error, again);
+    }
+
+    fn tell(&self, error: &SeamError, again: Duration) {
+        self.worker.metrics.call_failed(error.operation, error.class.as_str());
         tracing::warn!(
             stream = %self.identity.stream, shard = %self.identity.shard, class = error.class.as_str(), error = %chain(error),
             again = ?again, "a call failed"

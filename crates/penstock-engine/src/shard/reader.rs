@@ -98,7 +98,6 @@ impl Reader {
 
     /// Reads until the shard ends or nobody listens. Cancelled by dropping: nothing that was not handed on is lost.
     pub(crate) async fn run(mut self) {
-        self.notice_expired_checkpoint().await;
         let mut state = State::Opening;
         loop {
             state = match state {
@@ -133,7 +132,9 @@ impl Reader {
                 // The sequence number does not belong to the shard: never go on from somewhere else in silence.
                 ErrorClass::Rejected | ErrorClass::Denied => self.wait_for_operator(&error, State::Opening).await,
                 ErrorClass::Throttled => self.on_throttled(&error, State::Opening).await,
-                ErrorClass::Transient | ErrorClass::Expired | ErrorClass::Fatal => self.retry(&error, State::Opening).await,
+                ErrorClass::Transient | ErrorClass::Expired | ErrorClass::Fatal => {
+                    self.retry(&error, State::Opening).await
+                }
             },
         }
     }
@@ -169,7 +170,10 @@ impl Reader {
         let Fetched { chunk, next, behind, children } = fetched;
         if next.is_none() && children.is_empty() {
             let error = SeamError::new(
-                "GetRecords", self.subject(), ErrorClass::Fatal, "the answer has neither a next iterator nor children",
+                "GetRecords",
+                self.subject(),
+                ErrorClass::Fatal,
+                "the answer has neither a next iterator nor children",
             );
             return self.retry(&error, State::Fetching(used)).await;
         }
@@ -192,6 +196,7 @@ impl Reader {
         if chunk.is_empty() {
             if nothing_left && !self.arrived {
                 self.arrived = true;
+                self.notice_expired().await;
                 self.out.send(ReaderItem::NothingThere).await.map_err(|_| Unheard)?;
             }
             return Ok(());
@@ -224,7 +229,7 @@ impl Reader {
             ErrorClass::Throttled => self.on_throttled(error, State::Fetching(iterator)).await,
             ErrorClass::Rejected if !self.replaced => {
                 self.replaced = true;
-                self.ctx.call_failed(error, Duration::ZERO);
+                self.ctx.read_failed(error, Duration::ZERO);
                 State::Opening
             }
             ErrorClass::Rejected => self.wait_for_operator(error, State::Opening).await,
@@ -239,7 +244,7 @@ impl Reader {
     async fn retry(&mut self, error: &SeamError, then: State) -> State {
         let delay = self.retries.delay(self.failures, &mut self.random);
         self.failures = self.failures.saturating_add(1);
-        self.ctx.call_failed(error, delay);
+        self.ctx.read_failed(error, delay);
         self.ctx.worker.clock.sleep(delay).await;
         then
     }
@@ -257,7 +262,7 @@ impl Reader {
 
     async fn wait_for_operator(&mut self, error: &SeamError, then: State) -> State {
         self.ctx.worker.metrics.call_failed(error.operation, error.class.as_str());
-        self.ctx.cell.problem(error.to_string());
+        self.ctx.cell.read_problem(error.to_string());
         tracing::error!(
             stream = %self.ctx.identity.stream, shard = %self.ctx.identity.shard, class = error.class.as_str(),
             error = %chain(error), again = ?OPERATOR_PAUSE, "the shard cannot be read until this is mended"
@@ -289,7 +294,12 @@ impl Reader {
                     "the stream was created again: this worker reads the one of {}, there is one of {}",
                     worker.stream.created, stream.created
                 );
-                return Err(SeamError::new("DescribeStreamSummary", stream.name.to_string(), ErrorClass::NotFound, message));
+                return Err(SeamError::new(
+                    "DescribeStreamSummary",
+                    stream.name.to_string(),
+                    ErrorClass::NotFound,
+                    message,
+                ));
             }
             let shards = worker.source.list_shards().await?;
             Ok(!shards.iter().any(|shard| shard.id == self.ctx.identity.shard))
@@ -299,8 +309,8 @@ impl Reader {
 
     // === Gaps ===
 
-    /// The checkpoint is older than what the stream keeps: what came after it may be gone too.
-    async fn notice_expired_checkpoint(&self) {
+    /// Nothing is there any more, and the checkpoint is older than what the stream keeps: what came after it may be gone too.
+    async fn notice_expired(&self) {
         let worker = &self.ctx.worker;
         let Some(checkpoint) = &self.from.checkpoint else { return };
         let Some(arrival) = checkpoint.arrival else { return };
@@ -344,3 +354,6 @@ impl Reader {
 
 /// The deliverer is gone.
 struct Unheard;
+
+#[cfg(test)]
+mod tests;

@@ -124,10 +124,7 @@ async fn a_successor_carries_out_the_intent_of_a_worker_that_died() {
     world.stream.put(SHARD, 1..=40);
     world.objects.put_faults.add(ErrorClass::Transient, 10_000);
     let first = world.objects("w-1");
-    until("the intent", || {
-        world.table.rows.lock().unwrap().values().any(|row| row.intent.is_some())
-    })
-    .await;
+    until("the intent", || world.table.rows.lock().unwrap().values().any(|row| row.intent.is_some())).await;
     first.run.abort();
     world.objects.put_faults.clear();
     world.stream.put(SHARD, 41..=60);
@@ -279,7 +276,10 @@ async fn a_table_that_may_not_be_read_ends_the_start() {
 
 fn taken(world: &World) -> Vec<String> {
     let taken = world.calls.taken.lock().unwrap();
-    taken.iter().flat_map(|entry| String::from_utf8(entry.clone()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    taken
+        .iter()
+        .flat_map(|entry| String::from_utf8(entry.clone()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]

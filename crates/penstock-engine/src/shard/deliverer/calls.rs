@@ -100,7 +100,12 @@ enum Event {
 }
 
 impl CallDeliverer {
-    pub(crate) fn new(ctx: Arc<ShardContext>, route: CallRoute, row: &LeaseRow, items: mpsc::Receiver<ReaderItem>) -> Self {
+    pub(crate) fn new(
+        ctx: Arc<ShardContext>,
+        route: CallRoute,
+        row: &LeaseRow,
+        items: mpsc::Receiver<ReaderItem>,
+    ) -> Self {
         let source = &ctx.worker.settings.source;
         Self {
             deaggregation: Deaggregation {
@@ -204,7 +209,12 @@ impl CallDeliverer {
         Ok(())
     }
 
-    fn hand_on(&mut self, permit: Permit, mailbox: mpsc::OwnedPermit<PackerMessage>, slice: &Slice) -> Result<(), Stopped> {
+    fn hand_on(
+        &mut self,
+        permit: Permit,
+        mailbox: mpsc::OwnedPermit<PackerMessage>,
+        slice: &Slice,
+    ) -> Result<(), Stopped> {
         let Some(Arriving { intake, chunk }) = &mut self.intake else { return Ok(()) };
         let now = self.ctx.worker.clock.now().instant;
         let ticket = self.tracker.admit(intake.admission(&slice.range), now)?;

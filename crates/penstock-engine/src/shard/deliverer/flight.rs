@@ -26,7 +26,11 @@ pub(super) struct Batch {
 }
 
 /// Carries a batch all the way. The value is the batch, whose checkpoint is stored.
-pub(super) async fn fly(ctx: Arc<ShardContext>, sink: Arc<dyn ObjectSink>, batch: Batch) -> Result<Batch, Stopped> {
+pub(super) async fn fly(
+    ctx: Arc<ShardContext>,
+    sink: Arc<dyn ObjectSink>,
+    batch: Box<Batch>,
+) -> Result<Box<Batch>, Stopped> {
     if batch.sealed.objects.is_empty() {
         commit(&ctx, &batch, None).await?;
         return Ok(batch);

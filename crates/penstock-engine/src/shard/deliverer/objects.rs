@@ -44,7 +44,7 @@ pub(crate) struct ObjectDeliverer {
     /// Everything up to here was appended.
     appended: Position,
     open: Open,
-    flight: Option<BoxFuture<'static, Result<Batch, Stopped>>>,
+    flight: Option<BoxFuture<'static, Result<Box<Batch>, Stopped>>>,
     /// The user records in flight, and the arrival time of the first.
     flying: Option<UnixMillis>,
     /// Since when the open batch is full and waits for the one in flight.
@@ -74,7 +74,7 @@ struct Open {
 
 enum Event {
     Cut,
-    Flown(Result<Batch, Stopped>),
+    Flown(Result<Box<Batch>, Stopped>),
     Pressed,
     Room(Permit, Slice),
     Item(Option<ReaderItem>),
@@ -91,11 +91,8 @@ impl ObjectDeliverer {
         let encoding = Encoding { hash_range: row.hash_range, ..sink.encoding() };
         let writer = sink.writer(&ctx.identity, &encoding)?;
         let settings = &ctx.worker.settings.objects;
-        let limits = BatchLimits {
-            size: settings.buffer_size,
-            interval: settings.buffer_interval,
-            records: MAX_BATCH_RECORDS,
-        };
+        let limits =
+            BatchLimits { size: settings.buffer_size, interval: settings.buffer_interval, records: MAX_BATCH_RECORDS };
         let token = ctx.tenure.token;
         Ok(Self {
             deaggregation: Deaggregation::from(&encoding),
@@ -138,7 +135,11 @@ impl ObjectDeliverer {
                 Event::Cut => return Err(Stopped::Lost),
                 Event::Flown(landed) => self.on_landed(landed?).await?,
                 Event::Pressed => self.batcher.request_seal(SealReason::Memory),
-                Event::Room(permit, slice) => self.append(permit, &slice)?,
+                Event::Room(permit, slice) => {
+                    self.append(permit, &slice)?;
+                    // Encoding takes time, and a long chunk has room for many slices: others come first, the leases above all.
+                    tokio::task::yield_now().await;
+                }
                 Event::Item(item) => self.on_item(item)?,
                 // Whether a batch is due is looked at before every wait.
                 Event::Aged => {}
@@ -259,13 +260,13 @@ impl ObjectDeliverer {
         );
         self.flying = oldest;
         self.slot.set(0);
-        let batch = Batch { range, sealed, dropped, permit };
+        let batch = Box::new(Batch { range, sealed, dropped, permit });
         self.flight = Some(Box::pin(fly(Arc::clone(&self.ctx), Arc::clone(&self.sink), batch)));
         Ok(())
     }
 
-    async fn on_landed(&mut self, batch: Batch) -> Result<(), Stopped> {
-        let Batch { range, sealed, dropped, permit } = batch;
+    async fn on_landed(&mut self, batch: Box<Batch>) -> Result<(), Stopped> {
+        let Batch { range, sealed, dropped, permit } = *batch;
         drop(permit);
         self.account.delivered(sealed.delivered, sealed.delivered_bytes);
         for (reason, count) in sealed.set_aside {
@@ -337,7 +338,7 @@ impl Open {
     }
 }
 
-async fn landing(flight: &mut Option<BoxFuture<'static, Result<Batch, Stopped>>>) -> Result<Batch, Stopped> {
+async fn landing(flight: &mut Option<BoxFuture<'static, Result<Box<Batch>, Stopped>>>) -> Result<Box<Batch>, Stopped> {
     let Some(flying) = flight else { return std::future::pending().await };
     let landed = flying.await;
     *flight = None;

@@ -9,9 +9,12 @@ use penstock_core::random::Random;
 use super::ShardError;
 use crate::ports::{ErrorClass, ObjectSink, PreparedObject, Put, SeamError};
 use crate::shard::context::{ShardContext, backoff};
+use crate::status::SinkStatus;
 
 /// While the lease's deadline has passed and it is not known whether the lease is lost.
 const DEADLINE_NAP: Duration = Duration::from_millis(100);
+/// From so many failures in a row on the sink is said to be down.
+const ATTEMPTS_TO_BE_DOWN: u32 = 4;
 
 /// How long a put is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,12 @@ impl Putter {
         let mut attempt = 0_u32;
         loop {
             let error = match self.attempt(to, object).await {
-                Some(Ok(put)) => return Ok(put),
+                Some(Ok(put)) => {
+                    if attempt >= ATTEMPTS_TO_BE_DOWN {
+                        self.ctx.worker.board.sink_is(SinkStatus::Ready);
+                    }
+                    return Ok(put);
+                }
                 Some(Err(error)) => error,
                 None => {
                     self.ctx.worker.clock.sleep(DEADLINE_NAP).await;
@@ -79,6 +87,9 @@ impl Putter {
                 && attempt >= most
             {
                 return Err(NotPut::Unreachable(error));
+            }
+            if attempt >= ATTEMPTS_TO_BE_DOWN {
+                self.ctx.worker.board.sink_is(SinkStatus::Down(error.to_string()));
             }
             let pause = pauses.delay(attempt - 1, &mut self.random);
             self.ctx.call_failed(&error, pause);

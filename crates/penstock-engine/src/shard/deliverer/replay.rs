@@ -30,6 +30,8 @@ use crate::shard::resume::ReadFrom;
 
 /// How long a lease is left alone whose intent this worker cannot carry out.
 pub(crate) const COOL_DOWN: Duration = Duration::from_secs(60);
+/// Without a record for so long, somebody else may try: other replays wait behind this one.
+const READ_STALL: Duration = Duration::from_secs(120);
 /// Attempts to put an object of somebody else's intent, over about a minute; then somebody else may try.
 const ATTEMPTS: u32 = 8;
 
@@ -138,6 +140,9 @@ impl Replay {
                 biased;
                 () = self.ctx.cut.cancelled() => return Err(Stopped::Lost),
                 item = items.recv() => item,
+                () = self.ctx.worker.clock.sleep(READ_STALL) => {
+                    return Err(Stopped::GiveUp("the records of the intent cannot be read".to_owned()));
+                }
             };
             match item {
                 Some(ReaderItem::Chunk { chunk, permit }) => {
@@ -300,7 +305,8 @@ impl Replay {
         }
         debug_assert!(
             self.tally.trimmed || delivered == delivered_by(&self.intent),
-            "{delivered} delivered of {}", delivered_by(&self.intent)
+            "{delivered} delivered of {}",
+            delivered_by(&self.intent)
         );
     }
 }

@@ -1,0 +1,239 @@
+use std::time::Duration;
+
+use penstock_core::ids::ShardId;
+use penstock_core::lease::LeaseRow;
+use penstock_core::position::Position;
+use penstock_core::time::UnixMillis;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::fakes::*;
+
+const SHARD: &str = "shardId-000000000000";
+
+struct Reading {
+    ctx: Arc<ShardContext>,
+    items: mpsc::Receiver<ReaderItem>,
+    _task: JoinHandle<()>,
+}
+
+async fn read(stream: &Arc<FakeStream>, checkpoint: Position, arrival: Option<UnixMillis>) -> Reading {
+    let (ctx, _keeper) = shard(stream, checkpoint);
+    let row: LeaseRow = ctx.tenure.row().await.unwrap();
+    let from = ReadFrom::row(&LeaseRow { arrival, start: Some(START), ..row }).unwrap();
+    let (out, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
+    let task = tokio::spawn(Reader::new(Arc::clone(&ctx), from, out).run());
+    Reading { ctx, items, _task: task }
+}
+
+impl Reading {
+    /// The payloads of the next chunks, until so many are there.
+    async fn records(&mut self, count: usize) -> Vec<String> {
+        let mut records = Vec::new();
+        while records.len() < count {
+            if let ReaderItem::Chunk { chunk, .. } = self.items.recv().await.unwrap() {
+                records.extend(chunk.records().map(|record| String::from_utf8(record.data.to_vec()).unwrap()));
+            }
+        }
+        records
+    }
+
+    fn gaps(&self, reason: &str) -> u64 {
+        self.ctx.worker.metrics.totals().gaps.get(reason).copied().unwrap_or(0)
+    }
+}
+
+fn lines(numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
+    numbers.map(|number| format!("r{number}")).collect()
+}
+
+/// The times between fetches.
+fn pauses(stream: &FakeStream) -> Vec<Duration> {
+    let at = stream.fetched_at.lock().unwrap();
+    at.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_fetched_quickly_while_behind_and_slowly_at_the_tip() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=40);
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(40).await, lines(1..=40));
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let pauses = pauses(&stream);
+    assert!(pauses[..3].iter().all(|pause| *pause == Duration::from_millis(250)), "{pauses:?}");
+    assert!(pauses[3..].iter().all(|pause| *pause == Duration::from_secs(1)), "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_large_page_the_shard_gets_the_time_that_its_bytes_need() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=20);
+    for record in &mut stream.shards.lock().unwrap().get_mut(&ShardId::new(SHARD)).unwrap().records {
+        record.1 = vec![0; 1024 * 1024];
+    }
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    reading.records(20).await;
+    assert_eq!(pauses(&stream)[0], Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_is_waited_out_for_a_second_at_least_and_five_after_a_full_page() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=20);
+    stream.fetch_faults.add(ErrorClass::Throttled, 2);
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(20).await, lines(1..=20));
+    assert!(pauses(&stream)[..2].iter().all(|pause| *pause >= Duration::from_secs(1)), "{:?}", pauses(&stream));
+    assert_eq!(stream.opened.lock().unwrap().len(), 1, "the iterator stays good");
+    reading.ctx.cell.note(|_| {});
+    let full = FakeStream::new(&[SHARD]);
+    full.put(SHARD, 1..=20);
+    for record in &mut full.shards.lock().unwrap().get_mut(&ShardId::new(SHARD)).unwrap().records {
+        record.1 = vec![0; 1024 * 1024];
+    }
+    let mut reading = read(&full, Position::TrimHorizon, None).await;
+    reading.records(10).await;
+    full.fetch_faults.add(ErrorClass::Throttled, 1);
+    reading.records(10).await;
+    assert!(pauses(&full)[1] >= Duration::from_secs(5), "{:?}", pauses(&full));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_iterator_is_replaced_behind_what_was_handed_on() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=30);
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    let mut records = reading.records(10).await;
+    stream.fetch_faults.add(ErrorClass::Expired, 1);
+    records.extend(reading.records(20).await);
+    assert_eq!(records, lines(1..=30));
+    let opened = stream.opened.lock().unwrap().clone();
+    assert_eq!(opened[0], OpenAt::TrimHorizon);
+    assert!(matches!(&opened[1], OpenAt::After(_)), "{opened:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_iterator_that_expires_before_the_first_record_goes_back_to_the_pinned_start() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.fetch_faults.add(ErrorClass::Expired, 2);
+    let mut reading = read(&stream, Position::Latest, None).await;
+    assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+    assert_eq!(*stream.opened.lock().unwrap(), vec![OpenAt::Timestamp(START); 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_iterator_is_replaced_once_and_then_left_to_an_operator() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=10);
+    stream.fetch_faults.add(ErrorClass::Rejected, 2);
+    let began = tokio::time::Instant::now();
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(10).await, lines(1..=10));
+    assert!(began.elapsed() >= OPERATOR_PAUSE);
+    assert_eq!(stream.opened.lock().unwrap().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_cannot_be_read_and_denials_lose_nothing() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=30);
+    stream.fetch_faults.add(ErrorClass::Fatal, 3);
+    stream.fetch_faults.add(ErrorClass::Denied, 1);
+    stream.fetch_faults.add(ErrorClass::Transient, 3);
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(30).await, lines(1..=30));
+    assert_eq!(stream.opened.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_gone_ends_with_a_gap_but_one_that_is_listed_does_not() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=10);
+    stream.fetch_faults.add(ErrorClass::NotFound, 1);
+    let began = tokio::time::Instant::now();
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(10).await, lines(1..=10));
+    assert!(began.elapsed() >= OPERATOR_PAUSE);
+    assert_eq!(reading.gaps("shard_expired"), 0);
+    stream.shards.lock().unwrap().clear();
+    let Some(ReaderItem::End { children }) = reading.items.recv().await else { panic!("no end") };
+    assert!(children.is_empty());
+    assert_eq!(reading.gaps("shard_expired"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_created_again_does_not_end_its_shards() {
+    let stream = FakeStream::new(&[SHARD]);
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+    *stream.created.lock().unwrap() = START;
+    stream.shards.lock().unwrap().clear();
+    let ended = tokio::time::timeout(Duration::from_secs(600), reading.items.recv()).await;
+    assert!(ended.is_err());
+    let problem = reading.ctx.cell.snapshot(reading.ctx.worker.clock.now()).problem.unwrap();
+    assert!(problem.contains("created again"), "{problem}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_whose_record_is_gone_is_a_gap_and_one_that_is_there_is_none() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=30);
+    let mut reading = read(&stream, Position::After(position(5)), Some(START)).await;
+    assert_eq!(reading.records(6).await[0], "r5", "the checkpointed record is read again");
+    assert_eq!(reading.gaps("trimmed"), 0);
+    stream.trim(SHARD, 9);
+    let mut reading = read(&stream, Position::After(position(5)), Some(START)).await;
+    assert_eq!(reading.records(6).await[0], "r10");
+    assert_eq!(reading.gaps("trimmed"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_left_behind_an_old_checkpoint_is_a_gap_and_behind_a_young_one_is_none() {
+    let stream = FakeStream::new(&[SHARD]);
+    let young = UnixMillis(START.0 - 23 * 3_600_000);
+    let mut reading = read(&stream, Position::After(position(5)), Some(young)).await;
+    assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+    assert_eq!(reading.gaps("trimmed"), 0);
+    let old = UnixMillis(START.0 - 25 * 3_600_000);
+    let mut reading = read(&stream, Position::After(position(5)), Some(old)).await;
+    assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+    assert_eq!(reading.gaps("trimmed"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_shard_names_its_children_after_the_last_record() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=10);
+    stream.close(SHARD, "shardId-000000000001");
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(10).await, lines(1..=10));
+    let Some(ReaderItem::End { children }) = reading.items.recv().await else { panic!("no end") };
+    assert_eq!(children[0].id.as_str(), "shardId-000000000001");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_without_children_is_no_end() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=10);
+    stream.close(SHARD, "shardId-000000000001");
+    let children = {
+        let mut shards = stream.shards.lock().unwrap();
+        std::mem::take(&mut shards.get_mut(&ShardId::new(SHARD)).unwrap().children)
+    };
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    let early = tokio::time::timeout(Duration::from_secs(60), reading.items.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    stream.shards.lock().unwrap().get_mut(&ShardId::new(SHARD)).unwrap().children = children;
+    assert_eq!(reading.records(10).await, lines(1..=10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_holds_no_memory_while_it_waits() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.fetch_faults.add(ErrorClass::Throttled, 1);
+    let reading = read(&stream, Position::TrimHorizon, None).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(stream.fetched_at.lock().unwrap().len(), 1);
+    assert_eq!(reading.ctx.worker.budget.used(), 0);
+}
