@@ -66,13 +66,3 @@ pub(crate) fn of(shard: &ShardIdentity, intent: &Intent, holding: &Holding<'_>) 
 
 /// Metadata as they were read back from a store.
 pub type Metadata = BTreeMap<String, String>;
-
-/// Whether an object that carries `there` was put for the same place as one that carries `ours`: the same batch of the same
-/// shard, and the same of its objects.
-pub(crate) fn same_place(ours: &[(&'static str, String)], there: &Metadata) -> bool {
-    let place = [STREAM, SHARD, LAST, PART];
-    place.iter().all(|name| {
-        let ours = ours.iter().find(|(ours, _)| ours == name).map(|(_, value)| value);
-        ours.is_some() && ours == there.get(*name)
-    })
-}

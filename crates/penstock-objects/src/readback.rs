@@ -181,6 +181,10 @@ pub fn check_chain(objects: &[FinishedObject]) -> Vec<ChainProblem> {
     for object in objects {
         let text = |name: &str| object.metadata.get(name).cloned();
         let Some(stream) = text(metadata::STREAM) else { continue };
+        if text(metadata::AFTER).is_none() && text(metadata::PART).is_none() {
+            // Set aside by a sink of calls, which has no batches.
+            continue;
+        }
         let shard = text(metadata::SHARD).unwrap_or_default();
         let mut problem = |kind| problems.push(ChainProblem { stream: stream.clone(), shard: shard.clone(), kind });
         let Some(last) = text(metadata::LAST).and_then(|last| RecordPosition::parse(&last).ok()) else {
@@ -241,4 +245,71 @@ fn check_shard(batches: &BTreeMap<RecordPosition, Batch>, mut problem: impl FnMu
 fn is_complete(parts: &[String]) -> bool {
     let wanted = (1..=parts.len()).map(|part| format!("{part}/{}", parts.len()));
     wanted.collect::<BTreeSet<_>>() == parts.iter().cloned().collect::<BTreeSet<_>>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(shard: &str, after: &str, last: &str, part: &str) -> FinishedObject {
+        let metadata = [
+            (metadata::STREAM, "clicks"),
+            (metadata::SHARD, shard),
+            (metadata::AFTER, after),
+            (metadata::LAST, last),
+            (metadata::PART, part),
+        ];
+        let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        FinishedObject { key: format!("{shard}-{last}-{part}"), stored_bytes: 1, metadata }
+    }
+
+    fn problems(objects: &[FinishedObject]) -> Vec<String> {
+        check_chain(objects).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_chain_is_found_whatever_the_order_of_its_objects() {
+        let objects = [
+            object("b", "TRIM_HORIZON", "5", "1/1"),
+            object("a", "9/3", "10", "2/2"),
+            object("a", "2", "9/3", "1/1"),
+            object("a", "9/3", "10", "1/2"),
+            object("a", "LATEST", "2", "1/1"),
+        ];
+        assert_eq!(check_chain(&objects), []);
+    }
+
+    #[test]
+    fn a_hole_an_overlap_and_a_missing_part_are_named() {
+        let hole = [object("a", "TRIM_HORIZON", "5", "1/1"), object("a", "7", "9", "1/1")];
+        assert_eq!(problems(&hole), ["clicks a: the batch up to 9 begins after 7, the one before it ends at 5"]);
+        let overlap = [object("a", "TRIM_HORIZON", "5", "1/1"), object("a", "4", "9", "1/1")];
+        assert_eq!(problems(&overlap), ["clicks a: a batch begins after 4, before the end of another at 5"]);
+        let again = [object("a", "TRIM_HORIZON", "5", "1/1"), object("a", "TRIM_HORIZON", "9", "1/1")];
+        assert_eq!(problems(&again), ["clicks a: a batch begins after TRIM_HORIZON, before the end of another at 5"]);
+        let part = [object("a", "TRIM_HORIZON", "5", "2/2")];
+        assert_eq!(problems(&part), ["clicks a: the batch up to 5 has the parts 2/2"]);
+        let twice = [object("a", "1", "5", "1/2"), object("a", "2", "5", "2/2")];
+        assert_eq!(problems(&twice), ["clicks a: a batch begins after 1 and 2, before the end of another at 5"]);
+    }
+
+    #[test]
+    fn partial_objects_and_unreadable_metadata_are_named() {
+        let mut partial = object("a", "1", "5", "1/1");
+        partial.metadata.insert(metadata::PARTIAL.to_owned(), "2/3".to_owned());
+        assert_eq!(problems(&[partial]), ["clicks a: a-5-1/1 holds 2/3 records"]);
+        let unreadable = object("a", "1", "five", "1/1");
+        assert_eq!(problems(&[unreadable]), ["clicks a: a-five-1/1 has no readable penstock-last"]);
+        let mut foreign = object("a", "1", "5", "1/1");
+        foreign.metadata.clear();
+        assert_eq!(problems(&[foreign]), [""; 0]);
+    }
+
+    #[test]
+    fn records_are_cut_at_the_delimiter() {
+        assert_eq!(records(b"a\n\nb", b"\n"), [&b"a"[..], b"", b"b"]);
+        assert_eq!(records(b"a\r\nb\n\r\n", b"\r\n"), [&b"a"[..], b"b\n"]);
+        assert_eq!(records(b"ab", b""), [b"ab"]);
+        assert_eq!(records(b"", b"\n"), [b""; 0]);
+    }
 }

@@ -1,12 +1,14 @@
 //! The sink of objects: writers, and the stores that their objects go to.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use object_store::ObjectStore;
 use penstock_core::intent::{Destination, Encoding};
-use penstock_core::object_key::ObjectIdentity;
+use penstock_core::object_key::{ObjectIdentity, ObjectNaming};
+use penstock_core::prefix::ErrorOutputType;
 use penstock_engine::ports::{
     ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SeamError, ShardIdentity, WriterError,
 };
@@ -36,7 +38,7 @@ impl StoreSink {
     /// If no object could be made with these settings.
     pub fn new(settings: ObjectSinkSettings, s3: Option<S3Settings>) -> Result<Self, SettingsError> {
         let namings = settings.namings()?;
-        check_destination(&settings.destination, &namings, s3.as_ref())?;
+        check_destination(&settings.destination, &[&namings.records, &namings.errors], s3.as_ref())?;
         let stores = Stores::new(s3, probe_key(settings.prefixes.prefix.source()));
         Ok(Self { settings, namings, stores })
     }
@@ -92,6 +94,10 @@ impl ObjectSink for StoreSink {
     async fn put(&self, destination: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
         self.stores.open(destination)?.put_if_absent(object).await
     }
+
+    async fn digest_of(&self, destination: &Destination, key: &str) -> Result<Option<[u8; 32]>, SeamError> {
+        self.stores.open(destination)?.digest_of(key).await
+    }
 }
 
 /// The stores that were asked for, each opened once.
@@ -136,43 +142,36 @@ pub(crate) fn probe_key(prefix: &str) -> String {
     format!("{literal}.penstock-probe")
 }
 
-fn check_destination(
+/// Refuses a destination that nothing could be put into under these names.
+pub(crate) fn check_destination(
     destination: &Destination,
-    namings: &Namings,
+    namings: &[&ObjectNaming],
     s3: Option<&S3Settings>,
 ) -> Result<(), SettingsError> {
-    let refused = |problem: &str| SettingsError::Destination {
-        destination: destination.to_string(),
-        problem: problem.to_owned(),
-    };
-    match destination {
-        Destination::Directory { path } if !Path::new(path).is_absolute() => Err(refused("the path is not absolute")),
-        Destination::Directory { .. } if has_hidden_names(namings) => Err(refused(
-            "the prefix ends in a name that starts with a dot: such files are hidden, which a directory keeps for its own use",
-        )),
-        Destination::Directory { .. } => Ok(()),
-        Destination::S3 { bucket, .. } if bucket.is_empty() => Err(refused("the bucket has no name")),
-        Destination::S3 { region, .. } if region.is_empty() && s3.is_some_and(|s3| s3.region.is_empty()) => {
-            Err(refused("no Region is known for the bucket"))
+    let problem = match destination {
+        Destination::Directory { path } if !Path::new(path).is_absolute() => "the path is not absolute",
+        Destination::Directory { .. } if namings.iter().any(|naming| is_hidden(naming)) => {
+            "the prefix ends in a name that starts with a dot: such files are hidden, which a directory keeps for its own use"
         }
-        Destination::S3 { .. } => Ok(()),
-    }
+        Destination::S3 { bucket, .. } if bucket.is_empty() => "the bucket has no name",
+        Destination::S3 { region, .. } if region.is_empty() && s3.is_some_and(|s3| s3.region.is_empty()) => {
+            "no Region is known for the bucket"
+        }
+        Destination::Directory { .. } | Destination::S3 { .. } => return Ok(()),
+    };
+    Err(SettingsError::Destination { destination: destination.to_string(), problem: problem.to_owned() })
 }
 
-/// Whether a name would start with a dot. Which one does is a matter of the prefix's end, so one sample of each tells.
-fn has_hidden_names(namings: &Namings) -> bool {
-    use penstock_core::prefix::ErrorOutputType;
-    let kinds = [(&namings.records, None), (&namings.errors, Some(ErrorOutputType::ProcessingFailed))];
-    kinds.into_iter().any(|(naming, set_aside)| {
-        let identity = ObjectIdentity {
-            lease_key: "shardId-000000000000",
-            after: "TRIM_HORIZON",
-            last: "0",
-            partition_values: &std::collections::BTreeMap::new(),
-            part: 1,
-            set_aside,
-        };
-        let key = naming.key("shardId-000000000000", 0, &identity);
-        key.is_ok_and(|key| key.rsplit('/').next().is_some_and(|name| name.starts_with('.')))
-    })
+/// Whether a name starts with a dot. That is a matter of the prefix's end, so one sample tells.
+fn is_hidden(naming: &ObjectNaming) -> bool {
+    let identity = ObjectIdentity {
+        lease_key: "shardId-000000000000",
+        after: "TRIM_HORIZON",
+        last: "0",
+        partition_values: &BTreeMap::new(),
+        part: 1,
+        set_aside: Some(ErrorOutputType::ProcessingFailed),
+    };
+    let key = naming.key("shardId-000000000000", 0, &identity);
+    key.is_ok_and(|key| key.rsplit('/').next().is_some_and(|name| name.starts_with('.')))
 }

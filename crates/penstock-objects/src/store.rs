@@ -22,6 +22,9 @@ pub(crate) trait Store: Send + Sync {
     /// As [`penstock_engine::ports::ObjectSink::put`].
     async fn put_if_absent(&self, object: &PreparedObject) -> Result<Put, SeamError>;
 
+    /// As [`penstock_engine::ports::ObjectSink::digest_of`].
+    async fn digest_of(&self, key: &str) -> Result<Option<[u8; 32]>, SeamError>;
+
     /// All finished objects, in the order of their keys.
     async fn list(&self) -> Result<Vec<FinishedObject>, SeamError>;
 
@@ -45,13 +48,6 @@ pub(crate) fn settle(subject: String, object: &PreparedObject, there: &Metadata)
     let ours = hex(&object.sha256);
     let theirs = there.get(metadata::SHA256);
     if theirs == Some(&ours) {
-        return Ok(Put::AlreadyThere);
-    }
-    let partial = object.metadata.iter().any(|(name, _)| *name == metadata::PARTIAL);
-    if partial && metadata::same_place(&object.metadata, there) {
-        // The batch got its object before its first records were trimmed: the key decides.
-        let there = there.get(metadata::PARTIAL).map_or("whole", String::as_str);
-        tracing::warn!(object = %subject, there, "an object that can only be put in part is there already");
         return Ok(Put::AlreadyThere);
     }
     let theirs = theirs.map_or_else(|| "no penstock-sha256".to_owned(), |theirs| format!("penstock-sha256 {theirs}"));

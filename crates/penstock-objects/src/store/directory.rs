@@ -25,8 +25,8 @@ use sha2::{Digest, Sha256};
 
 use super::{FinishedObject, Store, check_key, settle};
 use crate::compress::{decompress, sniff};
-use crate::hex;
 use crate::metadata::{self, Metadata};
+use crate::{hex, unhex};
 
 /// How old a hidden file is that no living attempt writes to. A wrong clock costs that attempt its file, which is repeated.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3_600);
@@ -75,6 +75,15 @@ impl Store for Directory {
     async fn put_if_absent(&self, object: &PreparedObject) -> Result<Put, SeamError> {
         let object = object.clone();
         self.blocking("put", move |root| put(root, &object)).await
+    }
+
+    async fn digest_of(&self, key: &str) -> Result<Option<[u8; 32]>, SeamError> {
+        let key = key.to_owned();
+        self.blocking("read", move |root| {
+            let place = Place::of(root, &key)?;
+            digest_at(&place).map_err(|error| refused("read", &place.file, error))
+        })
+        .await
     }
 
     async fn list(&self) -> Result<Vec<FinishedObject>, SeamError> {
@@ -239,6 +248,17 @@ fn digests(path: &Path) -> io::Result<Vec<String>> {
         digests.push(hex(&Sha256::digest(&content)));
     }
     Ok(digests)
+}
+
+/// The digest of the object's content: the one that its sidecar names, if that is true.
+fn digest_at(place: &Place) -> io::Result<Option<[u8; 32]>> {
+    if !exists(&place.file)? {
+        return Ok(None);
+    }
+    let digests = digests(&place.file)?;
+    let named = read_sidecar(&place.sidecar)?.and_then(|there| there.get(metadata::SHA256).cloned());
+    let digest = named.filter(|named| digests.contains(named)).or_else(|| digests.last().cloned());
+    Ok(digest.and_then(|digits| unhex(&digits)))
 }
 
 // === Files ===

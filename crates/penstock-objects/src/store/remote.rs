@@ -1,6 +1,7 @@
 //! A store behind `object_store`: put if absent, and what to make of "already exists".
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -12,12 +13,17 @@ use object_store::{
 use penstock_engine::ports::{ErrorClass, PreparedObject, Put, SeamError};
 
 use super::s3::answer::{self, Answer};
+use super::s3::watch;
 use super::{FinishedObject, Store, check_key, settle};
-use crate::metadata::Metadata;
+use crate::metadata::{self, Metadata};
+use crate::unhex;
 
 /// How often a put is tried while "already exists" and "there is nothing" follow each other: racing writers, or a reader that
 /// moves objects away. Then the engine's own pause and repetition take over.
 const ATTEMPTS: u32 = 3;
+
+/// The longest wait for the first 8 MiB of an object, and for each that follow.
+const READ_TIME_OUT: Duration = Duration::from_secs(30);
 
 /// HEAD requests at once while a listing is completed.
 const HEADS_IN_FLIGHT: usize = 16;
@@ -128,6 +134,17 @@ impl Store for Remote {
         Err(SeamError::new("PutObject", self.subject(&object.key), ErrorClass::Transient, message))
     }
 
+    async fn digest_of(&self, key: &str) -> Result<Option<[u8; 32]>, SeamError> {
+        let Some(there) = self.head(&self.path(key)?).await? else { return Ok(None) };
+        match there.get(metadata::SHA256).and_then(|digits| unhex(digits)) {
+            Some(digest) => Ok(Some(digest)),
+            None => {
+                let message = "the object under this key has no penstock-sha256: it is not ours";
+                Err(SeamError::new("HeadObject", self.subject(key), ErrorClass::Rejected, message))
+            }
+        }
+    }
+
     async fn list(&self) -> Result<Vec<FinishedObject>, SeamError> {
         let listed: Vec<_> = self
             .store
@@ -153,6 +170,10 @@ impl Store for Remote {
         let path = self.path(key)?;
         let refused = |error| answer::seam_error("GetObject", self.subject(key), error);
         let found = self.store.get(&path).await.map_err(refused)?;
-        Ok(found.bytes().await.map_err(refused)?.to_vec())
+        let limit = watch::limit(READ_TIME_OUT, found.meta.size);
+        match tokio::time::timeout(limit, found.bytes()).await {
+            Ok(content) => Ok(content.map_err(refused)?.to_vec()),
+            Err(_) => Err(SeamError::timed_out("GetObject", self.subject(key), limit)),
+        }
     }
 }

@@ -12,7 +12,7 @@ use penstock_engine::ports::{ErrorClass, SeamError};
 use watch::WatchedConnector;
 
 pub(crate) mod answer;
-mod watch;
+pub(crate) mod watch;
 
 /// The longest wait for a connection.
 const CONNECT_TIME_OUT: Duration = Duration::from_secs(5);
@@ -27,7 +27,8 @@ pub struct S3Settings {
     pub region: String,
     /// Another address than AWS's, such as `http://127.0.0.1:4566`; buckets are then named in the path.
     pub endpoint: Option<String>,
-    /// The longest wait for the answer to a request without a body. A put may take as long again for each 8 MiB.
+    /// The longest wait for the answer to a request without a body. A put, and the reading of an object, may take as long again
+    /// for each 8 MiB.
     pub time_out: Duration,
 }
 
@@ -39,8 +40,8 @@ impl S3Settings {
         let options = ClientOptions::new()
             .with_allow_http(plain_http)
             .with_connect_timeout(CONNECT_TIME_OUT)
-            .with_timeout_disabled()
-            .with_read_timeout(self.time_out);
+            // The watched client has time-outs that know how much there is to send.
+            .with_timeout_disabled();
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(region)

@@ -162,14 +162,16 @@ async fn puts_a_part_only_where_nothing_is(sink: &StoreSink) {
     let whole = batch(sink, 21, &payloads, Some(20));
     let part = rebuilt_partially(sink, &whole.intent, 22, &payloads[1..]).remove(0);
     assert_eq!(metadata(&part, "penstock-partial"), Some("2/3"));
+    assert_eq!(sink.digest_of(&destination, &part.key).await.unwrap(), None);
     assert_eq!(sink.put(&destination, &whole.objects[0]).await.unwrap(), Put::Written);
-    assert_eq!(sink.put(&destination, &part).await.unwrap(), Put::AlreadyThere, "the whole is there");
+    assert_eq!(sink.put(&destination, &part).await.unwrap_err().class, ErrorClass::Rejected, "the whole is there");
+    assert_eq!(sink.digest_of(&destination, &part.key).await.unwrap(), Some(whole.objects[0].sha256));
 
     let whole = batch(sink, 31, &payloads, Some(30));
     let part = rebuilt_partially(sink, &whole.intent, 32, &payloads[1..]).remove(0);
-    let less = rebuilt_partially(sink, &whole.intent, 33, &payloads[2..]).remove(0);
     assert_eq!(sink.put(&destination, &part).await.unwrap(), Put::Written);
-    assert_eq!(sink.put(&destination, &less).await.unwrap(), Put::AlreadyThere, "more than this is there");
+    assert_eq!(sink.put(&destination, &part).await.unwrap(), Put::AlreadyThere);
+    assert_eq!(sink.digest_of(&destination, &part.key).await.unwrap(), Some(part.sha256));
     let error = sink.put(&destination, &whole.objects[0]).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Rejected, "a late write of the whole does not hide the part");
     let there = sink.readback().unwrap().list().await.unwrap();

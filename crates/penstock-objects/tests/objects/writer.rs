@@ -278,7 +278,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         proptest::collection::vec(any::<u8>(), 0..20),
         Just(b"line\n".to_vec()),
         Just(b"line\r\n".to_vec()),
-        (0..3_u8, 0..700_000_usize).prop_map(|(byte, len)| vec![byte; len]),
+        (0..3_u8, 0..400_000_usize).prop_map(|(byte, len)| vec![byte; len]),
     ];
     let reason = prop_oneof![
         8 => Just(None),
@@ -316,7 +316,7 @@ fn fill(sink: &StoreSink, steps: &[Step], cuts: &[usize]) -> Box<dyn penstock_en
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn objects_are_those_of_a_naive_encoder_however_records_were_handed_over(

@@ -129,3 +129,84 @@ fn plain_message(error: &Error) -> String {
         _ => innermost,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(code: &str, message: &str) -> String {
+        format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>")
+    }
+
+    fn of(answer: Answer) -> SeamError {
+        let source = Box::new(HttpError::new(HttpErrorKind::Unknown, answer));
+        seam_error("PutObject", "s3://lake/key".to_owned(), Error::Generic { store: "S3", source })
+    }
+
+    #[test]
+    fn each_refusal_has_its_class_and_says_what_to_do() {
+        for (status, code, class, advice) in [
+            (404, "NoSuchBucket", ErrorClass::NotFound, "create the bucket"),
+            (403, "AccessDenied", ErrorClass::Denied, "s3:PutObject"),
+            (403, "InvalidAccessKeyId", ErrorClass::Denied, "not valid"),
+            (403, "SignatureDoesNotMatch", ErrorClass::Denied, "not valid"),
+            (400, "ExpiredToken", ErrorClass::Denied, "have expired"),
+            (403, "RequestTimeTooSkewed", ErrorClass::Denied, "clock"),
+            (301, "PermanentRedirect", ErrorClass::Denied, "another Region"),
+            (400, "AuthorizationHeaderMalformed", ErrorClass::Denied, "another Region"),
+            (400, "KMS.DisabledException", ErrorClass::Denied, "KMS key"),
+            (503, "SlowDown", ErrorClass::Throttled, ""),
+            (503, "ServiceUnavailable", ErrorClass::Transient, ""),
+            (500, "InternalError", ErrorClass::Transient, ""),
+            (400, "RequestTimeout", ErrorClass::Transient, ""),
+            (400, "BadDigest", ErrorClass::Transient, ""),
+            (400, "EntityTooLarge", ErrorClass::Rejected, ""),
+            (501, "NotImplemented", ErrorClass::Rejected, ""),
+        ] {
+            let error = of(Answer::new(status, &body(code, "It is so."), None, None));
+            assert_eq!(error.class, class, "{code}");
+            let line = error.to_string();
+            assert!(line.starts_with(&format!("PutObject on s3://lake/key failed: {code}: It is so")), "{line}");
+            assert!(line.contains(advice) && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_right_region_is_named_where_the_answer_tells() {
+        let header = Answer::new(301, "", Some("eu-west-1".to_owned()), Some("R1".to_owned()));
+        let line = of(header).to_string();
+        assert!(line.contains("in the Region eu-west-1: set sink.region") && line.ends_with("(request R1)"), "{line}");
+        let text = "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-2</Region></Error>";
+        assert!(of(Answer::new(400, text, None, None)).to_string().contains("in the Region eu-west-2"));
+    }
+
+    #[test]
+    fn an_answer_without_a_body_goes_by_its_status() {
+        for (status, code, class) in [
+            (403, "Forbidden", ErrorClass::Denied),
+            (404, "NotFound", ErrorClass::NotFound),
+            (503, "ServiceUnavailable", ErrorClass::Transient),
+        ] {
+            let answer = Answer::new(status, "", None, None);
+            assert_eq!(answer.code, code);
+            assert_eq!(of(answer).class, class);
+        }
+    }
+
+    #[test]
+    fn a_text_over_several_lines_becomes_one() {
+        let answer = Answer::new(400, &body("X", "a &lt;b&gt;\n   &amp;lt; c"), None, None);
+        assert_eq!(answer.message, "a <b> &lt; c");
+    }
+
+    #[test]
+    fn errors_without_an_answer_keep_their_meaning() {
+        let late = HttpError::new(HttpErrorKind::Timeout, std::io::Error::other("no answer within 5s"));
+        let error = Error::Generic { store: "S3", source: Box::new(late) };
+        let error = seam_error("PutObject", "s3://lake/key".to_owned(), error);
+        assert_eq!((error.class, error.message.as_str()), (ErrorClass::Transient, "no answer within 5s"));
+        let none = Error::Unauthenticated { path: String::new(), source: "there are no credentials".into() };
+        let error = seam_error("PutObject", "s3://lake/key".to_owned(), none);
+        assert_eq!((error.class, error.message.as_str()), (ErrorClass::Denied, "there are no credentials"));
+    }
+}

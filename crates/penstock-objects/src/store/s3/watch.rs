@@ -13,7 +13,15 @@ use object_store::client::{
 use super::answer::Answer;
 
 /// Bytes of a body that allow one more time-out: slower than this is as good as stuck.
-const BYTES_PER_TIME_OUT: usize = 8 << 20;
+const BYTES_PER_TIME_OUT: u64 = 8 << 20;
+
+/// Bodies of answers up to this are read within the request's own time: lists, errors, small objects.
+const SMALL_BODY: u64 = 1 << 20;
+
+/// The longest time for a request that carries, or an answer that brings, a body of this size.
+pub(crate) fn limit(time_out: Duration, body_bytes: u64) -> Duration {
+    time_out.saturating_mul(u32::try_from(1 + body_bytes / BYTES_PER_TIME_OUT).unwrap_or(u32::MAX))
+}
 
 /// Makes watched clients.
 #[derive(Debug)]
@@ -37,8 +45,7 @@ impl HttpConnector for WatchedConnector {
 #[async_trait]
 impl HttpService for Watched {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let time_outs = 1 + request.body().content_length() / BYTES_PER_TIME_OUT;
-        let limit = self.time_out.saturating_mul(u32::try_from(time_outs).unwrap_or(u32::MAX));
+        let limit = limit(self.time_out, request.body().content_length() as u64);
         match tokio::time::timeout(limit, self.answered(request)).await {
             Ok(answered) => answered,
             Err(_) => {
@@ -55,12 +62,17 @@ impl Watched {
     async fn answered(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let response = self.client.execute(request).await?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (region, request_id) = (header("x-amz-bucket-region"), header("x-amz-request-id"));
-        let body = response.into_body().bytes().await?;
+        let length = header("content-length").and_then(|length| length.parse::<u64>().ok());
+        if status.is_success() && length.is_some_and(|length| length > SMALL_BODY) {
+            return Ok(response);
+        }
+        let (parts, body) = response.into_parts();
+        let body = body.bytes().await?;
+        if status.is_success() {
+            return Ok(HttpResponse::from_parts(parts, body.into()));
+        }
         let answer = Answer::new(status.as_u16(), &String::from_utf8_lossy(&body), region, request_id);
         Err(HttpError::new(HttpErrorKind::Unknown, answer))
     }
