@@ -1,0 +1,184 @@
+//! `penstock check`: validates the configuration; with `--online` tries what the daemon will need, permission by permission.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use penstock_core::ids::ShardId;
+use penstock_engine::ports::{
+    CallSink, ErrorClass, LeaseTable, ObjectSink, OpenAt, SeamError, ShardSource, SinkPort, StreamDescription,
+};
+use serde_json::json;
+
+use crate::cli::CheckArgs;
+use crate::config::settings::Settings;
+use crate::config::{Surroundings, load};
+use crate::wiring::aws::Aws;
+use crate::wiring::ports;
+
+/// Checks; exit 1 if something that was tried failed.
+///
+/// # Errors
+/// If the configuration is wrong.
+pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let config = &args.report.config;
+    let loaded = load(&config.file, &config.settings, &Surroundings::of_this_process())?;
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let mut report = Report::default();
+    report.ok("configuration", config.file.display().to_string());
+    if args.online {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+        runtime.block_on(try_everything(&loaded.settings, &mut report));
+    }
+    let text = match args.report.json {
+        true => format!("{:#}\n", report.json(&warnings)),
+        false => report.text(&warnings),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What was tried, in order.
+#[derive(Debug, Default)]
+struct Report {
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    what: &'static str,
+    outcome: Result<String, String>,
+}
+
+impl Report {
+    fn ok(&mut self, what: &'static str, detail: impl Into<String>) {
+        self.lines.push(Line { what, outcome: Ok(detail.into()) });
+    }
+
+    fn failed(&mut self, what: &'static str, problem: impl Into<String>) {
+        self.lines.push(Line { what, outcome: Err(problem.into()) });
+    }
+
+    /// Notes an outcome, and hands a success on.
+    fn note<T>(&mut self, what: &'static str, outcome: anyhow::Result<T>, detail: impl Fn(&T) -> String) -> Option<T> {
+        match outcome {
+            Ok(value) => {
+                self.ok(what, detail(&value));
+                Some(value)
+            }
+            Err(problem) => {
+                self.failed(what, format!("{problem:#}"));
+                None
+            }
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.lines.iter().any(|line| line.outcome.is_err())
+    }
+
+    fn text(&self, warnings: &[String]) -> String {
+        let lines = self.lines.iter().map(|Line { what, outcome }| match outcome {
+            Ok(detail) => format!("ok      {what}: {detail}\n"),
+            Err(problem) => format!("FAILED  {what}: {problem}\n"),
+        });
+        lines.chain(warnings.iter().map(|warning| format!("warning {warning}\n"))).collect()
+    }
+
+    fn json(&self, warnings: &[String]) -> serde_json::Value {
+        let line = |Line { what, outcome }: &Line| {
+            let (detail, problem) = match outcome {
+                Ok(detail) => (Some(detail), None),
+                Err(problem) => (None, Some(problem)),
+            };
+            json!({ "check": what, "ok": outcome.is_ok(), "detail": detail, "problem": problem })
+        };
+        json!({ "checks": self.lines.iter().map(line).collect::<Vec<_>>(), "warnings": warnings })
+    }
+}
+
+async fn try_everything(settings: &Settings, report: &mut Report) {
+    let aws = Aws::load(&settings.aws).await;
+    match ports::source(settings, &aws).await {
+        Ok(source) => try_source(source.as_ref(), report).await,
+        Err(problem) => report.failed("source", format!("{problem:#}")),
+    }
+    match ports::leases(settings, &aws).await {
+        Ok(leases) => try_leases(leases.as_ref(), report).await,
+        Err(problem) => report.failed("lease table", format!("{problem:#}")),
+    }
+    match ports::sink(settings, &aws).await {
+        Ok((SinkPort::Objects(sink), _)) => try_objects(&sink, report).await,
+        Ok((SinkPort::Calls(sink), _)) => try_calls(&sink, report).await,
+        Err(problem) => report.failed("sink", format!("{problem:#}")),
+    }
+}
+
+/// Each call of the reader, once, on the first shard that is listed.
+async fn try_source(source: &dyn ShardSource, report: &mut Report) {
+    let describe = |stream: &StreamDescription| {
+        let hours = stream.retention.as_secs() / 3600;
+        format!("{}, created {}, keeps records {hours} h", stream.name, stream.created)
+    };
+    if report.note("describe the stream", source.describe().await.map_err(Into::into), describe).is_none() {
+        return;
+    }
+    let count = |shards: &Vec<_>| format!("{} shards", shards.len());
+    let listed = report.note("list its shards", source.list_shards().await.map_err(Into::into), count);
+    if let Some(shard) = listed.as_ref().and_then(|shards| shards.first()) {
+        let fetched = try_fetch(source, &shard.id).await;
+        report.note("read a shard", fetched.map_err(Into::into), |records| format!("{}: {records} records", shard.id));
+    }
+}
+
+async fn try_fetch(source: &dyn ShardSource, shard: &ShardId) -> Result<usize, SeamError> {
+    let iterator = source.open(shard, &OpenAt::TrimHorizon).await?;
+    match source.fetch(shard, &iterator, 1).await {
+        Ok(fetched) => Ok(fetched.chunk.len()),
+        // The permission is there; other consumers are at the shard's five reads a second.
+        Err(error) if error.class == ErrorClass::Throttled => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+async fn try_leases(leases: &dyn LeaseTable, report: &mut Report) {
+    match leases.scan().await {
+        Ok(scan) if scan.unreadable.is_empty() => {
+            report.ok("scan the lease table", format!("{} leases", scan.rows.len()))
+        }
+        Ok(scan) => {
+            for row in scan.unreadable {
+                report.failed("scan the lease table", format!("the lease {} cannot be read: {}", row.key, row.problem));
+            }
+        }
+        Err(error) if error.class == ErrorClass::NotFound => {
+            report.ok("scan the lease table", "there is none yet; `penstock run` creates it");
+        }
+        Err(error) => report.failed("scan the lease table", error.to_string()),
+    }
+}
+
+async fn try_objects(sink: &Arc<dyn ObjectSink>, report: &mut Report) {
+    let destination = sink.destination();
+    match sink.probe(&destination).await {
+        Ok(true) => report.ok("reach the sink", destination.to_string()),
+        Ok(false) => {
+            report.failed("reach the sink", format!("{destination} does not exist; create it or correct [sink]"))
+        }
+        Err(error) => report.failed("reach the sink", error.to_string()),
+    }
+}
+
+async fn try_calls(sink: &Arc<dyn CallSink>, report: &mut Report) {
+    let detail = |packable: Option<bool>| match packable {
+        Some(true) => "plain to its destination: records are packed with sink.pack = \"auto\"",
+        Some(false) => "it looks at each record: records are not packed with sink.pack = \"auto\"",
+        None => "it cannot be described, so records are not packed with sink.pack = \"auto\"",
+    };
+    match sink.probe().await {
+        Ok(target) => report.ok("reach the sink", detail(target.packable)),
+        Err(error) => report.failed("reach the sink", error.to_string()),
+    }
+}

@@ -1,0 +1,207 @@
+//! `penstock leases`: who has which shard, and giving up an intent that nobody can carry out.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use penstock_core::ids::LeaseKey;
+use penstock_core::intent::Intent;
+use penstock_core::intent::codec;
+use penstock_core::lease::{Change, Expect, Field, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::position::Position;
+use penstock_core::time::UnixMillis;
+use penstock_engine::clock::Clock;
+use penstock_engine::ports::LeaseTable;
+use serde_json::{Value, json};
+
+use crate::cli::{AbandonIntentArgs, LeasesArgs, LeasesCommand, ReportArgs};
+use crate::config::{Surroundings, load};
+use crate::wiring::aws::Aws;
+use crate::wiring::ports;
+
+/// Runs one of the lease commands.
+///
+/// # Errors
+/// If the table cannot be read, or the write was refused.
+pub(crate) fn run(args: &LeasesArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        match &args.command {
+            LeasesCommand::List(args) => list(args).await,
+            LeasesCommand::AbandonIntent(args) => abandon_intent(args).await,
+        }
+    })
+}
+
+async fn open(args: &ReportArgs) -> anyhow::Result<Arc<dyn LeaseTable>> {
+    let loaded = load(&args.config.file, &args.config.settings, &Surroundings::of_this_process())?;
+    let aws = Aws::load(&loaded.settings.aws).await;
+    ports::leases(&loaded.settings, &aws).await
+}
+
+// === list ===
+
+async fn list(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let scan = open(args).await?.scan().await?;
+    let now = Clock::Boot.now().wall;
+    let text = match args.json {
+        true => format!("{:#}\n", scan_as_json(&scan)),
+        false => scan_as_table(&scan, now),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a row is about, in a word.
+fn state(row: &LeaseRow) -> &'static str {
+    match (&row.checkpoint, &row.owner) {
+        (Position::ShardEnd, _) => "ended",
+        (_, Some(_)) => "owned",
+        (_, None) => "unowned",
+    }
+}
+
+/// The range of an open intent, or what is wrong with it.
+fn intent_text(row: &LeaseRow) -> String {
+    match row.intent.as_ref().map(|bytes| codec::decode(bytes)) {
+        None => "-".to_owned(),
+        Some(Ok(intent)) => format!("{} to {}", intent.first, intent.last),
+        Some(Err(problem)) => format!("unreadable: {problem}"),
+    }
+}
+
+fn scan_as_table(scan: &Scan, now: UnixMillis) -> String {
+    let head = ["SHARD", "STATE", "OWNER", "CHECKPOINT", "AGE", "LAG", "INTENT"].map(str::to_owned);
+    let rows = scan.rows.iter().map(|row| {
+        [
+            row.key.to_string(),
+            state(row).to_owned(),
+            row.owner.as_ref().map_or("-".to_owned(), ToString::to_string),
+            row.checkpoint.to_string(),
+            row.arrival.map_or("-".to_owned(), |arrival| format!("{} s", now.since(arrival).as_secs())),
+            row.lag.map_or("-".to_owned(), |lag| format!("{lag} ms")),
+            intent_text(row),
+        ]
+    });
+    let lines: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
+    let mut text = String::new();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 7] = std::array::from_fn(width);
+    for line in &lines {
+        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    for row in &scan.unreadable {
+        text.push_str(&format!("{}  unreadable: {}\n", row.key, row.problem));
+    }
+    text
+}
+
+fn scan_as_json(scan: &Scan) -> Value {
+    let intent = |row: &LeaseRow| {
+        let decoded = row.intent.as_ref().map(|bytes| codec::decode(bytes))?;
+        Some(match decoded {
+            Ok(intent) => intent_as_json(&intent),
+            Err(problem) => json!({ "problem": problem.to_string() }),
+        })
+    };
+    let row = |row: &LeaseRow| {
+        json!({
+            "lease": row.key.as_str(),
+            "state": state(row),
+            "owner": row.owner.as_ref().map(|owner| owner.as_str()),
+            "counter": row.counter.0,
+            "checkpoint": row.checkpoint.to_string(),
+            "arrival_milliseconds": row.arrival.map(|arrival| arrival.0),
+            "lag_milliseconds": row.lag,
+            "parents": row.parents.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "children": row.children.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "chain": row.chain.as_ref().map(ToString::to_string),
+            "intent": intent(row),
+        })
+    };
+    json!({
+        "leases": scan.rows.iter().map(row).collect::<Vec<_>>(),
+        "unreadable": scan
+            .unreadable
+            .iter()
+            .map(|row| json!({ "lease": row.key.as_str(), "problem": row.problem }))
+            .collect::<Vec<_>>(),
+    })
+}
+
+fn intent_as_json(intent: &Intent) -> Value {
+    json!({
+        "from": intent.from.to_string(),
+        "first": intent.first.to_string(),
+        "last": intent.last.to_string(),
+        "records": intent.records(),
+        "destination": intent.destination.to_string(),
+        "keys": intent.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+// === abandon-intent ===
+
+async fn abandon_intent(args: &AbandonIntentArgs) -> anyhow::Result<ExitCode> {
+    let table = open(&args.report).await?;
+    let key = LeaseKey::new(&args.lease);
+    let scan = table.scan().await?;
+    if let Some(row) = scan.unreadable.iter().find(|row| row.key == key) {
+        bail!("the lease {key} cannot be read: {}", row.problem);
+    }
+    let row = scan.rows.iter().find(|row| row.key == key).with_context(|| {
+        let known: Vec<_> = scan.rows.iter().map(|row| row.key.as_str()).collect();
+        format!("there is no lease {key}; there are: {}", known.join(", "))
+    })?;
+    let (write, intent) = abandoning(row)?;
+    match table.write(&write).await? {
+        WriteOutcome::Applied => {}
+        WriteOutcome::Conflict(_) => {
+            bail!("the lease {key} changed meanwhile: a worker is at it; look again with `penstock leases list`")
+        }
+    }
+    let keys: Vec<_> = intent.objects.iter().map(|object| object.key.as_str()).collect();
+    let text = match args.report.json {
+        true => format!("{:#}\n", json!({ "lease": key.as_str(), "abandoned": intent_as_json(&intent) })),
+        false => format!(
+            "{key}: gave up {} records, from {} to {}; reading goes on behind them\n\
+             objects of it that may have been written already: {}\n",
+            intent.records(),
+            intent.first,
+            intent.last,
+            keys.join(", ")
+        ),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The write of a tool: asks for the counter and the very intent, adds one to the counter, and leaves neither an owner nor an
+/// intent. It only moves forward.
+fn abandoning(row: &LeaseRow) -> anyhow::Result<(LeaseWrite, Intent)> {
+    let key = &row.key;
+    let bytes =
+        row.intent.clone().with_context(|| format!("the lease {key} has no open intent: nothing to abandon"))?;
+    let intent = codec::decode(&bytes).with_context(|| {
+        format!("the intent of {key} cannot be read, so its range is not known; run a newer penstock")
+    })?;
+    let after = Position::After(intent.last.clone());
+    if row.checkpoint >= after {
+        bail!("the checkpoint of {key} is at {} already, behind its intent: the next owner drops it", row.checkpoint);
+    }
+    let change = Change {
+        owner: Field::Remove,
+        owner_switches: Some(0),
+        checkpoint: Some(after),
+        arrival: Field::Remove,
+        intent: Field::Remove,
+        wanted: Field::Remove,
+        end_handoff: true,
+        ..Change::counter(row.counter.next())
+    };
+    let expect = Expect { intent: Some(Some(bytes)), ..Expect::counter(row.counter) };
+    Ok((LeaseWrite { key: key.clone(), expect, change }, intent))
+}
