@@ -257,8 +257,9 @@ async fn without_limits_rates_are_free_and_sizes_are_not() {
         assert_eq!(answer["FailedRecordCount"], 0);
     }
     let iterator = local.iterator("clicks", 0, &json!({}));
+    assert_eq!(get(&local, &iterator)["Records"].as_array().unwrap().len(), 10, "10 MiB of 20");
     for _ in 0..6 {
-        assert_eq!(get(&local, &iterator)["Records"].as_array().unwrap().len(), 10, "10 MiB of 20");
+        local.ok("GetRecords", &json!({ "ShardIterator": iterator, "Limit": 1 }));
     }
     let put = |records: Vec<Value>| local.refused("PutRecords", &json!({ "StreamName": "clicks", "Records": records }));
     assert_eq!(put(vec![record(1); 501]), "ValidationException");
@@ -378,6 +379,7 @@ async fn shards_are_listed_page_by_page_with_the_token_alone() {
     assert_eq!(local.shard_ids(&json!({ "NextToken": token })), [2, 3, 4]);
     for beside in [
         json!({ "StreamName": "clicks" }),
+        json!({ "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/clicks" }),
         json!({ "ExclusiveStartShardId": "shardId-000000000001" }),
         json!({ "StreamCreationTimestamp": 1_790_000_000 }),
     ] {

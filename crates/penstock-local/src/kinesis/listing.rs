@@ -139,7 +139,7 @@ impl KinesisService {
         let token =
             request.next_token.as_deref().map(|token| self.list_token(token, &request, call.now)).transpose()?;
         let mut state = self.state();
-        let name = token.as_ref().map(|token| token.stream.as_str()).or(request.stream_name.as_deref());
+        let name = token.as_ref().map_or(request.stream_name.as_deref(), |token| Some(token.stream.as_str()));
         let stream = state.find(name, request.stream_arn.as_deref(), call.now)?;
         let (after, filter) = match &token {
             Some(token) if token.incarnation != stream.incarnation => {
@@ -160,10 +160,11 @@ impl KinesisService {
         encode(&answer)
     }
 
-    /// The token alone says where to go on; a name beside it is refused.
+    /// The token alone says where to go on; a name or an ARN beside it is refused.
     fn list_token(&self, token: &str, request: &ListShardsRequest, now: Time) -> Result<ListToken, ApiError> {
         let beside = [
             ("StreamName", request.stream_name.is_some()),
+            ("StreamARN", request.stream_arn.is_some()),
             ("StreamCreationTimestamp", request.stream_creation_timestamp.is_some()),
             ("ExclusiveStartShardId", request.exclusive_start_shard_id.is_some()),
         ];
