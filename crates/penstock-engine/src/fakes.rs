@@ -267,6 +267,8 @@ pub(crate) struct FakeObjects {
     /// How long a put takes.
     pub(crate) slow: Mutex<Duration>,
     pub(crate) puts: Mutex<u64>,
+    /// The payload at which a writer panics, once.
+    pub(crate) panics_at: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl FakeObjects {
@@ -304,6 +306,7 @@ impl ObjectSink for FakeObjects {
             encoding: encoding.clone(),
             body: Vec::new(),
             positions: Vec::new(),
+            panics_at: Arc::clone(&self.panics_at),
         }))
     }
 
@@ -335,6 +338,7 @@ struct FakeWriter {
     encoding: Encoding,
     body: Vec<u8>,
     positions: Vec<RecordPosition>,
+    panics_at: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 /// Tells bodies apart, no more.
@@ -360,6 +364,8 @@ impl ObjectWriter for FakeWriter {
     fn append(&mut self, records: &UserRecords, range: std::ops::Range<usize>) -> u64 {
         for index in range {
             let record = records.get(index);
+            let panics = self.panics_at.lock().unwrap().take_if(|payload| payload.as_slice() == record.data).is_some();
+            assert!(!panics, "a writer that panics");
             self.body.extend_from_slice(record.data);
             self.body.extend_from_slice(&self.encoding.delimiter);
             self.positions.push(record.position());

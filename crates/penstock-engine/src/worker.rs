@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use penstock_core::coordinator::Coordinator;
-use penstock_core::coordinator::api::{CoordinatorSettings, HeldLease, StopReason};
+use penstock_core::coordinator::api::{CoordinatorSettings, HeldLease, Progress, StopReason};
 use penstock_core::ids::{LeaseKey, LeaseToken, ShardId};
 use penstock_core::position::Position;
 use penstock_core::random::Random;
@@ -287,10 +287,7 @@ impl Running {
                     tracing::error!(worker = %self.ctx.settings.worker, problem, "a task of the worker failed, the worker ends");
                     return Ok(Exit::Failed { problem });
                 }
-                Wake::Gauges => {
-                    self.board.handle().refresh_gauges();
-                    self.gauges_at = self.ctx.clock.now().instant.after(GAUGES);
-                }
+                Wake::Gauges => self.on_gauges(),
             }
         }
     }
@@ -328,6 +325,18 @@ impl Running {
             FirstScan::Recreated { rows, stream } => {
                 Err(StartError::StreamRecreated { stream: self.ctx.stream.name.to_string(), rows, created: stream })
             }
+        }
+    }
+
+    fn on_gauges(&mut self) {
+        let now = self.ctx.clock.now().instant;
+        self.gauges_at = now.after(GAUGES);
+        self.board.handle().refresh_gauges();
+        for (token, shard) in &self.shards {
+            let lag = u64::try_from(shard.cell.lag(now).as_millis()).ok();
+            let progress = Progress { settled: None, lag, urgent: false };
+            // For people to see in the row; a keeper that is busy can do without.
+            let _busy = self.keeper.try_send(KeeperMessage::Progress { token: *token, progress });
         }
     }
 

@@ -90,24 +90,25 @@ pub(crate) struct ShardContext {
 }
 
 impl ShardContext {
-    /// Counts, shows and logs a failed call to the stream. `again` is when it is tried again.
-    pub(crate) fn read_failed(&self, error: &SeamError, again: Duration) {
+    /// Counts, shows and logs a failed call to the stream, the `failures`th in a row. `again` is when it is tried again.
+    pub(crate) fn read_failed(&self, error: &SeamError, failures: u32, again: Duration) {
         self.cell.read_problem(error.to_string());
-        self.tell(error, again);
+        self.tell(error, failures, again);
     }
 
     /// The same of a call to the sink.
-    pub(crate) fn call_failed(&self, error: &SeamError, again: Duration) {
+    pub(crate) fn call_failed(&self, error: &SeamError, failures: u32, again: Duration) {
         self.cell.problem(error.to_string());
-        self.tell(error, again);
+        self.tell(error, failures, again);
     }
 
-    fn tell(&self, error: &SeamError, again: Duration) {
+    fn tell(&self, error: &SeamError, failures: u32, again: Duration) {
         self.worker.metrics.call_failed(error.operation, error.class.as_str());
-        tracing::warn!(
-            stream = %self.identity.stream, shard = %self.identity.shard, class = error.class.as_str(), error = %chain(error),
-            again = ?again, "a call failed"
-        );
+        // Ever more rarely: many shards may meet the same trouble for hours.
+        if failures.is_power_of_two() {
+            let (stream, shard, class) = (&self.identity.stream, &self.identity.shard, error.class.as_str());
+            tracing::warn!(%stream, %shard, class, error = %chain(error), failures, ?again, "a call failed");
+        }
     }
 }
 

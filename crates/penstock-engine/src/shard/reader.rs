@@ -229,7 +229,7 @@ impl Reader {
             ErrorClass::Throttled => self.on_throttled(error, State::Fetching(iterator)).await,
             ErrorClass::Rejected if !self.replaced => {
                 self.replaced = true;
-                self.ctx.read_failed(error, Duration::ZERO);
+                self.ctx.read_failed(error, 1, Duration::ZERO);
                 State::Opening
             }
             ErrorClass::Rejected => self.wait_for_operator(error, State::Opening).await,
@@ -244,7 +244,7 @@ impl Reader {
     async fn retry(&mut self, error: &SeamError, then: State) -> State {
         let delay = self.retries.delay(self.failures, &mut self.random);
         self.failures = self.failures.saturating_add(1);
-        self.ctx.read_failed(error, delay);
+        self.ctx.read_failed(error, self.failures, delay);
         self.ctx.worker.clock.sleep(delay).await;
         then
     }

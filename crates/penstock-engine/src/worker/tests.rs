@@ -272,6 +272,59 @@ async fn a_table_that_may_not_be_read_ends_the_start() {
     assert!(matches!(world.objects("w-1").run.await.unwrap(), Err(StartError::Leases(_))));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slow_sink_does_not_cost_the_lease() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    *world.objects.slow.lock().unwrap() = Duration::from_secs(100);
+    let worker = world.objects("w-1");
+    until("the record", || world.objects.lines() == lines(1..=10)).await;
+    assert_eq!(*world.objects.puts.lock().unwrap(), 1);
+    assert_eq!(world.table.row(SHARD).owner_switches, 0);
+    assert!(worker.status.is_live(Duration::from_secs(5)));
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_fails_starts_again_alone() {
+    let world = World::new(&[SHARD, CHILD]);
+    world.stream.put(SHARD, 1..=40);
+    world.stream.put(CHILD, 41..=80);
+    *world.objects.panics_at.lock().unwrap() = Some(b"r17".to_vec());
+    let worker = world.objects("w-1");
+    until("all records", || world.objects.lines().len() == 80).await;
+    let status = worker.status.snapshot();
+    assert_eq!(status.shards.iter().map(|shard| shard.restarts).sum::<u32>(), 1);
+    assert!(status.totals.abandoned["restart"] > 0);
+    assert_eq!(worker.stop().await, Exit::Clean);
+    assert_eq!(world.objects.lines(), lines(1..=80));
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_memory_closes_the_largest_batch_and_is_never_exceeded() {
+    let world = World::new(&[SHARD, CHILD]);
+    for shard in [SHARD, CHILD] {
+        world.stream.put(shard, 1..=40);
+        for record in &mut world.stream.shards.lock().unwrap().get_mut(&ShardId::new(shard)).unwrap().records {
+            record.1 = vec![b'x'; 1024 * 1024];
+        }
+    }
+    let mut settings = settings("w-1");
+    settings.memory_budget = 64 * 1024 * 1024;
+    settings.objects.buffer_interval = Duration::from_secs(3_600);
+    *world.objects.slow.lock().unwrap() = Duration::from_secs(1);
+    let worker = world.start(SinkPort::Objects(world.objects.clone()), false, settings);
+    until("both backlogs", || {
+        let status = worker.status.snapshot();
+        assert!(status.memory_used <= status.memory_budget, "{}", status.memory_used);
+        status.totals.fetched == 80 && status.shards.iter().all(|shard| shard.behind == Some(Duration::ZERO))
+    })
+    .await;
+    assert!(world.objects.stored.lock().unwrap().len() >= 2, "closed for memory");
+    assert_eq!(worker.stop().await, Exit::Clean);
+    assert_eq!(world.objects.lines().len(), 80);
+}
+
 // === Calls ===
 
 fn taken(world: &World) -> Vec<String> {
@@ -327,6 +380,67 @@ async fn without_a_place_to_set_aside_the_shard_halts_and_repeats_nothing() {
     let problem = worker.status.snapshot().shards[0].problem.clone().unwrap();
     assert!(problem.starts_with("halted at 7"), "{problem}");
     assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_records_share_an_entry_where_its_boundaries_have_no_meaning() {
+    let mut world = World::new(&[SHARD]);
+    world.calls = Arc::new(FakeCalls { packable: Some(true), ..FakeCalls::default() });
+    world.stream.put(SHARD, 1..=100);
+    let worker = world.calls(false);
+    until("the records", || taken(&world).len() == 100).await;
+    assert!(world.calls.taken.lock().unwrap().len() <= 20);
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn per_shard_order_is_kept_by_one_call_at_a_time() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=60);
+    world.calls.call_faults.add(ErrorClass::Throttled, 1);
+    let mut settings = settings("w-1");
+    settings.calls.ordering = crate::settings::Ordering::PerShard;
+    let worker = world.start(SinkPort::Calls(world.calls.clone()), false, settings);
+    until("the records", || taken(&world).len() == 60).await;
+    assert_eq!(taken(&world), lines(1..=60));
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_begins_for_a_lease_that_may_expire_before_it_ends() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    world.calls.call_faults.add(ErrorClass::Transient, 10_000);
+    let worker = world.calls(false);
+    until("a call", || *world.calls.calls.lock().unwrap() > 0).await;
+    world.table.write_faults.add(ErrorClass::Transient, 10_000);
+    until("the loss", || worker.status.snapshot().shards.is_empty()).await;
+    let calls = *world.calls.calls.lock().unwrap();
+    world.table.scan_faults.add(ErrorClass::Transient, 10_000);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(*world.calls.calls.lock().unwrap(), calls);
+    assert_eq!(worker.status.snapshot().totals.abandoned["lease_lost"], 10);
+    assert_eq!(worker.status.snapshot().memory_used, 0);
+    worker.run.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_shard_waits_for_its_calls() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=12);
+    world.stream.close(SHARD, CHILD);
+    world.stream.put(CHILD, 13..=20);
+    world.calls.call_faults.add(ErrorClass::Throttled, 4);
+    let worker = world.calls(false);
+    until("the end", || {
+        let ended = world.checkpoint_if_there(SHARD) == Some(Position::ShardEnd);
+        assert!(!ended || taken(&world).len() >= 12);
+        ended
+    })
+    .await;
+    until("the child", || taken(&world).len() == 20).await;
+    assert_eq!(worker.stop().await, Exit::Clean);
+    assert_eq!(world.checkpoint(CHILD), Position::After(position(20)));
 }
 
 impl World {

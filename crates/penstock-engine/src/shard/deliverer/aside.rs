@@ -51,7 +51,7 @@ impl SetAsider {
                 Some(Ok(())) => break,
                 Some(Err(error)) => {
                     let pause = pauses.delay(attempt, &mut self.random);
-                    self.ctx.call_failed(&error, pause);
+                    self.ctx.call_failed(&error, attempt + 1, pause);
                     self.ctx.worker.clock.sleep(pause).await;
                 }
                 None => self.ctx.worker.clock.sleep(DEADLINE_NAP).await,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use penstock_core::aggregate::{Deaggregation, DropReason, Fate};
 use penstock_core::batch::{BatchLimits, Batcher, SealReason};
-use penstock_core::coordinator::api::{Progress, ShardRequest};
+use penstock_core::coordinator::api::ShardRequest;
 use penstock_core::intent::{Encoding, IntentId};
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
@@ -133,7 +133,7 @@ impl ObjectDeliverer {
             }
             match self.next().await {
                 Event::Cut => return Err(Stopped::Lost),
-                Event::Flown(landed) => self.on_landed(landed?).await?,
+                Event::Flown(landed) => self.on_landed(landed?),
                 Event::Pressed => self.batcher.request_seal(SealReason::Memory),
                 Event::Room(permit, slice) => {
                     self.append(permit, &slice)?;
@@ -169,7 +169,10 @@ impl ObjectDeliverer {
 
     fn next_slice(&self) -> Option<Slice> {
         let intake = self.intake.as_ref().filter(|_| !self.batcher.is_full())?;
-        Some(intake.slice(self.batcher.room_for_records(), self.batcher.room_for_bytes(), self.delimiter))
+        // Not in ever smaller slices towards the end, since a compressor shows late what it took.
+        let least = self.ctx.worker.settings.objects.buffer_size / 64;
+        let bytes = self.batcher.room_for_bytes().max(least);
+        Some(intake.slice(self.batcher.room_for_records(), bytes, self.delimiter))
     }
 
     fn on_item(&mut self, item: Option<ReaderItem>) -> Result<(), Stopped> {
@@ -265,7 +268,7 @@ impl ObjectDeliverer {
         Ok(())
     }
 
-    async fn on_landed(&mut self, batch: Box<Batch>) -> Result<(), Stopped> {
+    fn on_landed(&mut self, batch: Box<Batch>) {
         let Batch { range, sealed, dropped, permit } = *batch;
         drop(permit);
         self.account.delivered(sealed.delivered, sealed.delivered_bytes);
@@ -288,9 +291,6 @@ impl ObjectDeliverer {
             facts.checkpoint = Position::After(range.last);
             facts.problem = None;
         });
-        let lag = u64::try_from(self.ctx.cell.lag(now).as_millis()).ok();
-        self.ctx.tenure.progress(Progress { settled: None, lag, urgent: false }).await?;
-        Ok(())
     }
 
     // === Ending ===

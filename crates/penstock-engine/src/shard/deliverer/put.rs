@@ -84,7 +84,8 @@ impl Putter {
                 return Err(NotPut::Refused(error));
             }
             if let Patience::Attempts(most) = patience
-                && attempt >= most
+                // What does not exist will hardly appear meanwhile, and there may be another place.
+                && (attempt >= most || error.class == ErrorClass::NotFound)
             {
                 return Err(NotPut::Unreachable(error));
             }
@@ -92,7 +93,7 @@ impl Putter {
                 self.ctx.worker.board.sink_is(SinkStatus::Down(error.to_string()));
             }
             let pause = pauses.delay(attempt - 1, &mut self.random);
-            self.ctx.call_failed(&error, pause);
+            self.ctx.call_failed(&error, attempt, pause);
             self.ctx.worker.clock.sleep(pause).await;
         }
     }
