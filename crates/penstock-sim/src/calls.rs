@@ -50,7 +50,10 @@ impl LinkedCalls {
             if ids.iter().any(Vec::is_empty) {
                 state.broke(NO_IDLE_REPEAT, "an entry does not hold records of this world".to_owned());
             }
-            let mut shards: Vec<usize> = ids.iter().flatten().filter_map(|id| state.stream.place(*id)).map(|at| at.0).collect();
+            let all: Vec<u64> = ids.iter().flatten().copied().collect();
+            let found = state.ledger.on_begin_call(&state.stream, &self.worker, &all);
+            state.check(found);
+            let mut shards: Vec<usize> = all.iter().filter_map(|id| state.stream.place(*id)).map(|at| at.0).collect();
             shards.sort_unstable();
             shards.dedup();
             for shard in shards {

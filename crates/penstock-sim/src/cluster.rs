@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_core::ids::{ApplicationName, LeaseKey, WorkerId};
+use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
 use penstock_core::random::Random;
 use penstock_engine::clock::Clock;
@@ -55,6 +56,15 @@ struct Member {
     shutdown: CancellationToken,
     task: JoinHandle<Result<Exit, StartError>>,
     status: StatusHandle,
+}
+
+impl Member {
+    /// How many of these rows are this worker's, by the row and by its own belief.
+    fn held(&self, rows: &[&LeaseRow]) -> usize {
+        let believed = self.status.snapshot().leases;
+        let believes = |row: &LeaseRow| believed.iter().any(|lease| lease.held && lease.key == row.key);
+        rows.iter().filter(|row| row.owner.as_ref() == Some(&self.worker) && believes(row)).count()
+    }
 }
 
 impl Cluster {
@@ -216,7 +226,7 @@ impl Cluster {
                 format!("{settled} of {} records are settled; {missing:?} are missing", state.stream.written())
             })
         });
-        missing.or_else(|| self.unended()).or_else(|| self.open_intent()).or_else(|| self.unbalanced())
+        missing.or_else(|| self.unended()).or_else(|| self.open_intent()).or_else(|| self.in_flight()).or_else(|| self.unbalanced())
     }
 
     fn unended(&self) -> Option<String> {
@@ -235,16 +245,19 @@ impl Cluster {
         open.map(|row| format!("the intent of {} is still open", row.key))
     }
 
+    fn in_flight(&self) -> Option<String> {
+        let waiting = self.members.iter().find(|member| member.status.snapshot().totals.in_flight > 0);
+        waiting.map(|member| format!("{} does not know of all its records what became of them", member.worker))
+    }
+
     fn unbalanced(&self) -> Option<String> {
         let rows = self.table.rows();
-        let open = rows.iter().filter(|row| row.checkpoint != Position::ShardEnd);
-        let owners: Vec<Option<&WorkerId>> = open.map(|row| row.owner.as_ref()).collect();
+        let open: Vec<&LeaseRow> = rows.iter().filter(|row| row.checkpoint != Position::ShardEnd).collect();
         let live = self.members.iter().filter(|member| !member.shutdown.is_cancelled());
-        let loads: Vec<usize> =
-            live.map(|member| owners.iter().filter(|owner| **owner == Some(&member.worker)).count()).collect();
+        let loads: Vec<usize> = live.map(|member| member.held(&open)).collect();
         let held = loads.iter().sum::<usize>();
         let spread = loads.iter().max().unwrap_or(&0) - loads.iter().min().unwrap_or(&0);
-        (held != owners.len() || spread > 1).then(|| format!("of {} leases the workers hold {loads:?}", owners.len()))
+        (held != open.len() || spread > 1).then(|| format!("of {} leases the workers hold {loads:?}", open.len()))
     }
 
     /// Drains all workers at once and checks how they end.
@@ -282,6 +295,8 @@ fn settings(plan: &Plan, worker: &WorkerId, seed: u64) -> WorkerSettings {
     let mut settings = WorkerSettings::new(ApplicationName::new("simulated"), worker.clone(), seed);
     settings.leases.failover_time = FAILOVER;
     settings.source.fetch_interval = Duration::from_millis(400);
+    // A put that nobody answers is tried again within the run.
+    settings.time_outs.put = Duration::from_secs(15);
     settings.objects.buffer_size = plan.buffer_size;
     settings.objects.buffer_interval = plan.buffer_interval;
     settings.calls.pack = Pack::Auto;

@@ -186,6 +186,29 @@ impl Ledger {
         Ok(())
     }
 
+    /// A worker begins a call with records: none of them may be known to it to be delivered.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_begin_call(&self, stream: &Stream, worker: &WorkerId, ids: &[u64]) -> Found {
+        for id in ids {
+            let (shard, _) = place(stream, *id)?;
+            let tenure = self.tenure(stream, shard);
+            let known = self.deliveries.get(id).into_iter().flatten().find(|earlier| {
+                earlier.worker == *worker && earlier.tenure == tenure && self.answered_calls.contains(&earlier.call)
+            });
+            require(known.is_none(), NO_IDLE_REPEAT, || {
+                format!("{worker} sends record {id} again, known to be delivered: {known:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn tenure(&self, stream: &Stream, shard: usize) -> u64 {
+        let key = LeaseKey::single_stream(&stream.shards()[shard].id);
+        self.tenures.get(&key).copied().unwrap_or(0)
+    }
+
     /// A call took records.
     ///
     /// # Errors
@@ -194,18 +217,10 @@ impl Ledger {
         for id in ids {
             let (shard, _) = place(stream, *id)?;
             self.parents_ended(stream, shard)?;
-            let key = LeaseKey::single_stream(&stream.shards()[shard].id);
-            let tenure = self.tenures.get(&key).copied().unwrap_or(0);
+            let tenure = self.tenure(stream, shard);
             let earlier = self.deliveries.entry(*id).or_default();
             self.repeats += u64::from(!earlier.is_empty());
-            let idle = earlier
-                .iter()
-                .find(|one| one.worker == *worker && one.tenure == tenure && self.answered_calls.contains(&one.call));
-            let found = require(idle.is_none(), NO_IDLE_REPEAT, || {
-                format!("{worker} delivers record {id} by call {call} again, known to be delivered: {idle:?}")
-            });
             earlier.push(Delivery { worker: worker.clone(), tenure, call });
-            found?;
             self.settle(stream, shard, *id);
         }
         Ok(())
