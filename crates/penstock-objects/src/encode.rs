@@ -68,7 +68,7 @@ impl ContentBuilder {
     fn append(&mut self, bytes: &[u8]) {
         let needed = self.block.len() + bytes.len();
         if needed > self.block.capacity() {
-            let room = needed.max(2 * self.block.capacity()).max(LEAST_ROOM).min(BLOCK_BYTES);
+            let room = needed.max(2 * self.block.capacity()).clamp(LEAST_ROOM, BLOCK_BYTES);
             self.block.reserve_exact(room - self.block.len());
         }
         self.block.extend_from_slice(bytes);

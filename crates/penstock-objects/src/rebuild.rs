@@ -6,6 +6,9 @@ use penstock_engine::ports::{PreparedObject, ShardIdentity};
 use crate::hex;
 use crate::writer::Part;
 
+/// Makes objects of parts, or says why these parts are not those of the intent.
+pub(crate) type Rebuild = fn(&ShardIdentity, &Intent, Vec<Part>) -> Result<Vec<PreparedObject>, String>;
+
 /// The objects of `intent`, if `parts` are exactly these.
 pub(crate) fn whole(shard: &ShardIdentity, intent: &Intent, parts: Vec<Part>) -> Result<Vec<PreparedObject>, String> {
     if parts.len() != intent.objects.len() {

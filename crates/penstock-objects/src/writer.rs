@@ -180,11 +180,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    fn rebuild_with(
-        &mut self,
-        intent: &Intent,
-        build: fn(&ShardIdentity, &Intent, Vec<Part>) -> Result<Vec<PreparedObject>, String>,
-    ) -> Result<Vec<PreparedObject>, WriterError> {
+    fn rebuild_with(&mut self, intent: &Intent, build: rebuild::Rebuild) -> Result<Vec<PreparedObject>, WriterError> {
         let parts = self.finish(intent.time);
         self.check_intent(intent)
             .and_then(|()| build(&self.shard, intent, parts))

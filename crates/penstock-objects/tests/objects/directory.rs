@@ -53,9 +53,12 @@ async fn an_object_is_a_file_with_its_sidecar_and_nothing_else() {
     }
 }
 
+/// Leaves what a crash left: given the object's file, its sidecar and the object.
+type Leave = fn(&Path, &Path, &PreparedObject);
+
 #[tokio::test]
 async fn a_crash_at_any_step_leaves_no_object_and_the_repeat_succeeds() {
-    let steps: [(&str, fn(&Path, &Path, &PreparedObject)); 4] = [
+    let steps: [(&str, Leave); 4] = [
         ("folders", |_, _, _| {}),
         ("hidden file", |file, _, _| {
             fs::write(file.with_file_name(format!(".{}.1-1.tmp", file.file_name().unwrap().to_str().unwrap())), b"a")

@@ -201,20 +201,18 @@ async fn faults_on_the_way_have_their_class_and_are_not_repeated_below_us() {
     let faults = Microburst::start(&lake.endpoint);
     let sink = lake.sink_through(s3(&faults.endpoint(), &lake.account), |_| {});
     let destination = sink.destination();
-    let mut first = 1;
-    for (rule, class) in [
+    let faulty = [
         (json!({"error": {"code": "SlowDown", "status": 503}}), ErrorClass::Throttled),
         (json!({"error": {"code": "InternalError", "status": 500}}), ErrorClass::Transient),
         (json!({"error": {"code": "AccessDenied", "status": 403}}), ErrorClass::Denied),
         (json!({"error": {"code": "InvalidAccessKeyId", "status": 403}}), ErrorClass::Denied),
         (json!({"reset": true}), ErrorClass::Transient),
-    ] {
-        let mut rule = rule;
+    ];
+    for (first, (mut rule, class)) in (1..).zip(faulty) {
         rule["service"] = json!("s3");
         rule["operation"] = json!("PutObject");
         rule["times"] = json!(1);
         let object = batch(&sink, first, &[b"a"], None).objects.remove(0);
-        first += 1;
         faults.set_rules(&json!([rule]));
         let error = sink.put(&destination, &object).await.unwrap_err();
         assert_eq!(error.class, class, "{rule}: {error}");
