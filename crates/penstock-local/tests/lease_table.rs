@@ -198,6 +198,26 @@ async fn a_writer_that_takes_too_long_is_waited_for_and_then_named() {
 }
 
 #[tokio::test]
+async fn a_write_behind_another_process_waits_its_turn_and_is_applied() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    let table = prepared(&path).await;
+    table.create(&row("a")).await.unwrap();
+    table.create(&row("b")).await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; UPDATE leases SET counter = 9 WHERE lease_key = 'b'").unwrap();
+    let end = std::thread::spawn(move || {
+        // Long enough for the write to have begun; if it has not, it finds nothing to wait for.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        other.execute_batch("COMMIT").unwrap();
+    });
+    let change = Change::counter(LeaseCounter(8));
+    let write = LeaseWrite { key: LeaseKey::new("a"), expect: Expect::counter(LeaseCounter(7)), change };
+    assert_eq!(table.write(&write).await.unwrap(), WriteOutcome::Applied);
+    end.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_call_that_is_dropped_leaves_the_table_usable() {
     let directory = TempDir::new().unwrap();
     let table = prepared(&directory.path().join("leases.db")).await;
