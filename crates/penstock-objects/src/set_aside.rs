@@ -14,6 +14,7 @@ use penstock_core::object_key::{FileExtension, ObjectIdentity, ObjectNaming};
 use penstock_core::prefix::{ErrorOutputType, PrefixExpression, Zone};
 use penstock_engine::ports::{ErrorClass, PreparedObject, SeamError, SetAside, SetAsideBatch, SetAsideRecord};
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 
 use crate::compress::Codec;
 use crate::encode::ContentBuilder;
@@ -42,6 +43,9 @@ pub struct StoreSetAside {
     destination: Destination,
     naming: ObjectNaming,
     stores: Stores,
+    /// Whether the place was found, or a directory created, since the start. A directory that vanishes later is not created
+    /// again: it may be a file system that is not mounted.
+    found: OnceCell<()>,
 }
 
 impl StoreSetAside {
@@ -55,7 +59,7 @@ impl StoreSetAside {
         let naming = ObjectNaming::new(application.as_str(), error_prefix, zone, FileExtension::default())?;
         check_destination(&destination, &[&naming], s3.as_ref())?;
         let stores = Stores::new(s3, probe_key);
-        Ok(Self { destination, naming, stores })
+        Ok(Self { destination, naming, stores, found: OnceCell::new() })
     }
 
     /// Asks whether the place exists and can be written to; a missing directory is created. `Ok(false)` only if it provably
@@ -65,6 +69,16 @@ impl StoreSetAside {
     /// What the store said.
     pub async fn probe(&self) -> Result<bool, SeamError> {
         self.store()?.probe(true).await
+    }
+
+    async fn find(&self) -> Result<(), SeamError> {
+        match self.probe().await? {
+            true => Ok(()),
+            false => {
+                let message = "there is no such place to set records aside; create it, or correct its name";
+                Err(SeamError::new("probe", self.destination.to_string(), ErrorClass::NotFound, message))
+            }
+        }
     }
 
     fn store(&self) -> Result<Arc<dyn Store>, SeamError> {
@@ -127,6 +141,7 @@ impl StoreSetAside {
 #[async_trait]
 impl SetAside for StoreSetAside {
     async fn set_aside(&self, batch: &SetAsideBatch) -> Result<(), SeamError> {
+        self.found.get_or_try_init(|| self.find()).await?;
         let mut kinds: BTreeMap<ErrorOutputType, Vec<&SetAsideRecord>> = BTreeMap::new();
         for record in &batch.records {
             kinds.entry(error_output_type(&record.reason)).or_default().push(record);

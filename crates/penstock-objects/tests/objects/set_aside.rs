@@ -79,9 +79,13 @@ async fn other_positions_make_another_object() {
 }
 
 #[tokio::test]
-async fn nothing_settles_while_the_place_is_missing() {
-    let directory_of_it = tempfile::tempdir().unwrap();
-    let place = place(&directory_of_it.path().join("unmounted"));
-    let error = place.set_aside(&batch(vec![record(1, rejected("x"))])).await.unwrap_err();
+async fn a_directory_is_created_once_and_nothing_settles_when_it_is_gone() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("aside");
+    let place = place(&path);
+    place.set_aside(&batch(vec![record(1, rejected("x"))])).await.unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    let error = place.set_aside(&batch(vec![record(2, rejected("x"))])).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound, "{error}");
+    assert!(!path.exists());
 }
