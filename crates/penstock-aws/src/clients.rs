@@ -8,7 +8,8 @@ use std::time::Duration;
 pub use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use penstock_engine::ports::{ErrorClass, SeamError};
@@ -58,10 +59,31 @@ pub async fn load(settings: &AwsSettings) -> SdkConfig {
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));
     }
-    if let Some(profile) = &settings.profile {
-        loader = loader.profile_name(profile);
+    let Some(profile) = &settings.profile else { return loader.load().await };
+    let config = loader.profile_name(profile).load().await;
+    let Some(chain) = config.credentials_provider() else { return config };
+    let named = NamedProfile { profile: profile.clone(), chain };
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(named)).build()
+}
+
+/// The chain with a profile that was asked for: where no credentials are had, the profile is named, which the chain does not do.
+#[derive(Debug)]
+struct NamedProfile {
+    profile: String,
+    chain: SharedCredentialsProvider,
+}
+
+impl ProvideCredentials for NamedProfile {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            self.chain.provide_credentials().await.map_err(|error| {
+                CredentialsError::not_loaded(format!("aws.profile is {:?}: {}", self.profile, chain(&error)))
+            })
+        })
     }
-    loader.load().await
 }
 
 /// A configuration for endpoints of this machine that check no signatures: fixed credentials, nobody is asked for any.

@@ -144,8 +144,16 @@ const fn class_of_status(status: u16) -> ErrorClass {
     }
 }
 
+/// The lines of a text behind each other, each parted from the next.
 fn one_line(text: &str) -> String {
-    text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    let mut line = String::with_capacity(text.len());
+    for part in text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()) {
+        if !line.is_empty() {
+            line.push_str(if line.ends_with([':', ';', ',', '.']) { " " } else { "; " });
+        }
+        line.push_str(part);
+    }
+    line
 }
 
 /// The class of an error code; codes that are not known go by the HTTP status.
@@ -220,7 +228,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    line
+    one_line(&line)
 }
 
 fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
