@@ -450,6 +450,8 @@ pub(crate) struct FakeCalls {
     pub(crate) limits: CallLimits,
     pub(crate) packable: Option<bool>,
     pub(crate) calls: Mutex<u64>,
+    /// What each call was allowed to take.
+    pub(crate) limits_of_calls: Mutex<Vec<Duration>>,
 }
 
 impl Default for FakeCalls {
@@ -462,6 +464,7 @@ impl Default for FakeCalls {
             limits: CallLimits { max_entries: 5, max_call_bytes: 1_000, max_entry_bytes: 100 },
             packable: Some(false),
             calls: Mutex::default(),
+            limits_of_calls: Mutex::default(),
         }
     }
 }
@@ -476,8 +479,9 @@ impl CallSink for FakeCalls {
         Ok(CallTarget { packable: self.packable })
     }
 
-    async fn call(&self, entries: &[Bytes], _: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
+    async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
         *self.calls.lock().unwrap() += 1;
+        self.limits_of_calls.lock().unwrap().push(time_out);
         tokio::time::sleep(Duration::from_millis(20)).await;
         self.call_faults.next("PutRecordBatch")?;
         let failing = self.partial.lock().unwrap().pop_front().unwrap_or_default();

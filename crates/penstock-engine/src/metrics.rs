@@ -8,6 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+use penstock_core::aggregate::DropReason;
+use penstock_core::batch::SealReason;
+use penstock_core::coordinator::api::{GapReason, LossReason};
+
+use crate::ports::SetAsideReason;
 
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
@@ -114,7 +119,33 @@ pub fn describe() {
     );
 }
 
-/// A counter with one label; its series are made when they are first counted.
+/// Makes the series of every known reason, at zero: an alarm on the first event needs a zero before it.
+fn announce() {
+    use AbandonReason::{GracePeriod, LeaseLost, Restart};
+    let set_aside = [
+        SetAsideReason::OutsideHashRange,
+        SetAsideReason::TooLarge { bytes: 0, limit: 0 },
+        SetAsideReason::Rejected { code: String::new(), message: String::new() },
+    ];
+    let dropped = [DropReason::OutsideHashRange, DropReason::EmptyAggregate].map(DropReason::as_str);
+    let abandoned = [LeaseLost, Restart, GracePeriod].map(AbandonReason::as_str);
+    let lost = [LossReason::Taken, LossReason::Expired, LossReason::Deleted, LossReason::Changed];
+    let closed_by =
+        [SealReason::Size, SealReason::Interval, SealReason::Memory, SealReason::ShardEnd, SealReason::Drain];
+    let gaps = [GapReason::Trimmed, GapReason::ShardExpired, GapReason::RowRecreated, GapReason::IntentAbandoned];
+    let zero = |name: &'static str, label: &'static str, values: &[&'static str]| {
+        values.iter().for_each(|value| counter!(name, label => *value).increment(0));
+    };
+    zero(name::RECORDS_SET_ASIDE, "reason", &set_aside.each_ref().map(SetAsideReason::as_str));
+    zero(name::RECORDS_DROPPED, "reason", &dropped);
+    zero(name::RECORDS_ABANDONED, "reason", &abandoned);
+    zero(name::LEASE_LOSSES, "reason", &lost.map(LossReason::as_str));
+    zero(name::OBJECTS, "closed_by", &closed_by.map(SealReason::as_str));
+    zero(name::OBJECTS, "closed_by", &["replay"]);
+    zero(name::GAPS, "reason", &gaps.map(GapReason::as_str));
+}
+
+/// A counter with one label.
 #[derive(Debug)]
 struct Family {
     name: &'static str,
@@ -202,6 +233,7 @@ impl Metrics {
     /// Registers all series with the recorder of this thread.
     #[must_use]
     pub fn register() -> Self {
+        announce();
         Self {
             lag: gauge!(name::LAG),
             leases_held: gauge!(name::LEASES_HELD),

@@ -424,3 +424,6 @@ fn send(sink: Arc<dyn CallSink>, call: PackedCall<u64>, time_out: Duration) -> B
         EndedCall { call, outcome }
     })
 }
+
+#[cfg(test)]
+mod tests;
