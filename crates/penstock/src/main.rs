@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         // Whoever closed stderr does not want to know.
-        let _ = writeln!(std::io::stderr(), "penstock: {error:#}");
+        let _ = writeln!(std::io::stderr(), "penstock: {}", telemetry::one_line(&error));
         if error.is::<config::Problems>() { ExitCode::from(3) } else { ExitCode::FAILURE }
     })
 }

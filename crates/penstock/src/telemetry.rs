@@ -1,5 +1,7 @@
 //! Logs and metrics of the process: the one place that installs a subscriber and a recorder.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -8,9 +10,11 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::config::Problems;
 use crate::config::settings::{LogFormat, LogLevel, LogSettings};
 
-/// Sends events to stderr in the configured form. What libraries log is shown from `warn` on; `RUST_LOG` overrides all of it.
+/// Sends events to stderr in the configured form. Of what libraries log only errors are shown: we say
+/// what their failures mean for us. `RUST_LOG` overrides all of it.
 ///
 /// # Errors
 /// If a subscriber is installed already.
@@ -18,12 +22,16 @@ pub(crate) fn install_log(settings: LogSettings) -> anyhow::Result<()> {
     let level = level(settings.level);
     let ours = ["penstock", "penstock_core", "penstock_engine", "penstock_objects", "penstock_aws", "penstock_local"];
     let filter = std::env::var("RUST_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| {
-        let others = level.min(LevelFilter::WARN);
+        let others = level.min(LevelFilter::ERROR);
         EnvFilter::new(ours.iter().fold(others.to_string(), |filter, name| format!("{filter},{name}={level}")))
     });
     let registry = tracing_subscriber::registry().with(filter);
     let result = match settings.format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init(),
+        LogFormat::Text => {
+            // Colours are for people; a file or a collector gets plain text.
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours)).try_init()
+        }
         LogFormat::Json => {
             registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
         }
@@ -49,4 +57,36 @@ pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?;
     penstock_engine::metrics::describe();
     Ok(handle)
+}
+
+/// An error with its causes in one line, each said once: an outer message often has the inner one in it already. A list of
+/// configuration problems stays a list.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    if error.is::<Problems>() {
+        return error.to_string();
+    }
+    error.chain().map(|cause| unbroken(&cause.to_string())).fold(String::new(), |line, cause| {
+        match (line.is_empty(), line.contains(&cause)) {
+            (true, _) => cause,
+            (false, true) => line,
+            (false, false) => format!("{line}: {cause}"),
+        }
+    })
+}
+
+fn unbroken(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_says_nothing_twice() {
+        let error = anyhow!("refused\n  by all").context("asking failed: refused by all").context("starting");
+        assert_eq!(one_line(&error), "starting: asking failed: refused by all");
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use penstock_aws::clients::{self, SdkConfig};
 use penstock_aws::firehose::FirehoseSink;
 use penstock_aws::kinesis::{KinesisSource, StreamRef};
@@ -11,7 +11,7 @@ use penstock_aws::lease_table::{Billing, DynamoLeaseTable};
 use penstock_core::ids::ApplicationName;
 use penstock_core::intent::{self, Destination};
 use penstock_core::prefix::{PrefixPair, Zone};
-use penstock_engine::ports::{LeaseTable, SetAside, ShardSource, SinkPort};
+use penstock_engine::ports::{LeaseTable, SeamError, SetAside, ShardSource, SinkPort};
 use penstock_local::lease_table::SqliteLeaseTable;
 use penstock_objects::{ObjectSinkSettings, S3Settings, SetAsideSettings, StoreSetAside, StoreSink};
 
@@ -54,9 +54,9 @@ pub(crate) async fn leases(settings: &Settings, aws: &Aws) -> anyhow::Result<Arc
 
 /// A missing Region or missing credentials are one line at the start, not a failure of the first call.
 async fn check(config: &SdkConfig, what_for: &str) -> anyhow::Result<()> {
-    clients::region(config, what_for)?;
-    clients::check_credentials(config, what_for).await?;
-    Ok(())
+    let plainly = |error: SeamError| anyhow!("{what_for}: {}", error.message);
+    clients::region(config, what_for).map_err(plainly)?;
+    clients::check_credentials(config, what_for).await.map_err(plainly)
 }
 
 /// The sink, and where it sets aside what it cannot take.
