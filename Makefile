@@ -18,7 +18,7 @@ standins: ## installs the stand-ins that tests need; quick when they are there
 	@scripts/install-standins $(STANDINS)
 
 test: standins ## every test
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 check: fmt-check clippy docs ## formatting, lints, documentation
 

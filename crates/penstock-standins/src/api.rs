@@ -42,12 +42,7 @@ pub fn try_call(endpoint: &str, account: &str, target: &str, body: &Value) -> (u
 /// If it is refused.
 pub fn s3_put_bucket(endpoint: &str, account: &str, bucket: &str) {
     let answer = send_s3(endpoint, account, "PUT", &format!("/{bucket}"), &[]);
-    assert!(
-        answer.status == 200,
-        "creating {bucket} answered {} {}",
-        answer.status,
-        answer.text()
-    );
+    assert!(answer.status == 200, "creating {bucket} answered {} {}", answer.status, answer.text());
 }
 
 /// The keys of all objects of a bucket, in order. Keys may hold what stands unescaped in a URL and in XML.
@@ -59,19 +54,9 @@ pub fn s3_keys(endpoint: &str, account: &str, bucket: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let mut token = String::new();
     loop {
-        let answer = send_s3(
-            endpoint,
-            account,
-            "GET",
-            &format!("/{bucket}?list-type=2{token}"),
-            &[],
-        );
+        let answer = send_s3(endpoint, account, "GET", &format!("/{bucket}?list-type=2{token}"), &[]);
         let page = answer.text();
-        assert!(
-            answer.status == 200,
-            "listing {bucket} answered {} {page}",
-            answer.status
-        );
+        assert!(answer.status == 200, "listing {bucket} answered {} {page}", answer.status);
         keys.extend(elements(&page, "Key").into_iter().map(str::to_owned));
         let Some(next) = elements(&page, "NextContinuationToken").first().copied() else {
             return keys;
@@ -86,19 +71,8 @@ pub fn s3_keys(endpoint: &str, account: &str, bucket: &str) -> Vec<String> {
 ///
 /// If it cannot be read.
 pub fn s3_get(endpoint: &str, account: &str, bucket: &str, key: &str) -> Vec<u8> {
-    let answer = send_s3(
-        endpoint,
-        account,
-        "GET",
-        &format!("/{bucket}/{}", percent_encode(key)),
-        &[],
-    );
-    assert!(
-        answer.status == 200,
-        "reading {bucket}/{key} answered {} {}",
-        answer.status,
-        answer.text()
-    );
+    let answer = send_s3(endpoint, account, "GET", &format!("/{bucket}/{}", percent_encode(key)), &[]);
+    assert!(answer.status == 200, "reading {bucket}/{key} answered {} {}", answer.status, answer.text());
     answer.body
 }
 
@@ -111,61 +85,27 @@ pub fn s3_head(endpoint: &str, account: &str, bucket: &str, key: &str) -> BTreeM
     // Not by HEAD: its answer tells the length of a body that does not come.
     let path = format!("/{bucket}/{}", percent_encode(key));
     let answer = send_s3(endpoint, account, "GET", &path, &[]);
-    assert!(
-        answer.status == 200,
-        "reading {bucket}/{key} answered {} {}",
-        answer.status,
-        answer.text()
-    );
+    assert!(answer.status == 200, "reading {bucket}/{key} answered {} {}", answer.status, answer.text());
     answer.headers.into_iter().collect()
 }
 
 pub(crate) fn send(endpoint: &str, account: &str, target: &str, body: &[u8]) -> Answer {
-    let service = target
-        .split('_')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let service = target.split('_').next().unwrap_or_default().to_ascii_lowercase();
     let headers = [
         format!("X-Amz-Target: {target}"),
         "Content-Type: application/x-amz-json-1.1".to_owned(),
         "X-Amz-Date: 20260101T000000Z".to_owned(),
         named_as(account, &service),
     ];
-    send_to(
-        endpoint,
-        &Request {
-            method: "POST",
-            path: "/",
-            headers: &headers,
-            body,
-        },
-    )
+    send_to(endpoint, &Request { method: "POST", path: "/", headers: &headers, body })
 }
 
-pub(crate) fn send_s3(
-    endpoint: &str,
-    account: &str,
-    method: &str,
-    path: &str,
-    body: &[u8],
-) -> Answer {
-    send_to(
-        endpoint,
-        &Request {
-            method,
-            path,
-            headers: &[named_as(account, "s3")],
-            body,
-        },
-    )
+pub(crate) fn send_s3(endpoint: &str, account: &str, method: &str, path: &str, body: &[u8]) -> Answer {
+    send_to(endpoint, &Request { method, path, headers: &[named_as(account, "s3")], body })
 }
 
 fn send_to(endpoint: &str, request: &Request<'_>) -> Answer {
-    let port = endpoint
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.trim_end_matches('/').parse().ok());
+    let port = endpoint.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok());
     let port = port.unwrap_or_else(|| panic!("{endpoint} is no http://127.0.0.1:<port>"));
     let Request { method, path, .. } = request;
     http::send(port, request, CALL_LIMIT)
@@ -183,19 +123,13 @@ fn named_as(account: &str, service: &str) -> String {
 /// The contents of all elements of this name in an XML document of S3's plain kind.
 fn elements<'a>(xml: &'a str, name: &str) -> Vec<&'a str> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    xml.split(&open)
-        .skip(1)
-        .filter_map(|rest| rest.split_once(&close))
-        .map(|(content, _)| content)
-        .collect()
+    xml.split(&open).skip(1).filter_map(|rest| rest.split_once(&close)).map(|(content, _)| content).collect()
 }
 
 fn percent_encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                char::from(byte).to_string()
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => char::from(byte).to_string(),
             other => format!("%{other:02X}"),
         })
         .collect()

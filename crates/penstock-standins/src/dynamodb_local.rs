@@ -46,13 +46,10 @@ impl DynamoDbLocal {
             // An unsigned request is refused: that is an answer of the service.
             ready: |port| {
                 let answer = http::send(port, &http::plain("GET", "/"), Duration::from_secs(10));
-                answer
-                    .is_ok_and(|answer| answer.status == 400 && answer.text().contains("dynamodb"))
+                answer.is_ok_and(|answer| answer.status == 400 && answer.text().contains("dynamodb"))
             },
         };
-        Self {
-            server: Server::start(port, recipe),
-        }
+        Self { server: Server::start(port, recipe) }
     }
 
     /// Its address: `http://127.0.0.1:<port>`.

@@ -30,12 +30,7 @@ pub(crate) struct Request<'a> {
 
 /// A request without headers or body.
 pub(crate) fn plain<'a>(method: &'a str, path: &'a str) -> Request<'a> {
-    Request {
-        method,
-        path,
-        headers: &[],
-        body: b"",
-    }
+    Request { method, path, headers: &[], body: b"" }
 }
 
 /// Sends a request to a loopback port and waits for the whole answer; each read and write may take `limit`.
@@ -52,12 +47,7 @@ pub(crate) fn send(port: u16, request: &Request<'_>, limit: Duration) -> io::Res
 }
 
 fn encode_head(port: u16, request: &Request<'_>) -> String {
-    let Request {
-        method,
-        path,
-        headers,
-        body,
-    } = request;
+    let Request { method, path, headers, body } = request;
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     let length = body.len();
     format!(
@@ -66,26 +56,16 @@ fn encode_head(port: u16, request: &Request<'_>) -> String {
 }
 
 fn decode(answer: &[u8]) -> io::Result<Answer> {
-    let (head, body) =
-        split_at(answer, b"\r\n\r\n").ok_or_else(|| wrong("no end of the headers"))?;
+    let (head, body) = split_at(answer, b"\r\n\r\n").ok_or_else(|| wrong("no end of the headers"))?;
     let head = String::from_utf8_lossy(head);
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .ok_or_else(|| wrong("no status"))?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| wrong("no status"))?;
     let headers: Vec<_> = head
         .lines()
         .skip(1)
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let value_of = |wanted: &str| {
-        headers
-            .iter()
-            .find(|(name, _)| name == wanted)
-            .map(|(_, value)| value.as_str())
-    };
+    let value_of = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
     let body = if value_of("transfer-encoding") == Some("chunked") {
         join_chunks(body)?
     } else {
@@ -95,48 +75,31 @@ fn decode(answer: &[u8]) -> io::Result<Answer> {
         }
         body.to_vec()
     };
-    Ok(Answer {
-        status,
-        headers,
-        body,
-    })
+    Ok(Answer { status, headers, body })
 }
 
 fn join_chunks(mut rest: &[u8]) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let (size, after) = split_at(rest, b"\r\n").ok_or_else(|| wrong("no chunk size"))?;
-        let size = std::str::from_utf8(size)
-            .ok()
-            .and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
+        let size = std::str::from_utf8(size).ok().and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
         let size = size.ok_or_else(|| wrong("a chunk size that is no number"))?;
         if size == 0 {
             return Ok(body);
         }
-        body.extend_from_slice(
-            after
-                .get(..size)
-                .ok_or_else(|| wrong("a chunk cut short"))?,
-        );
-        rest = after
-            .get(size + 2..)
-            .ok_or_else(|| wrong("no end after a chunk"))?;
+        body.extend_from_slice(after.get(..size).ok_or_else(|| wrong("a chunk cut short"))?);
+        rest = after.get(size + 2..).ok_or_else(|| wrong("no end after a chunk"))?;
     }
 }
 
 /// What is before and after the first `mark`.
 fn split_at<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = bytes
-        .windows(mark.len())
-        .position(|window| window == mark)?;
+    let at = bytes.windows(mark.len()).position(|window| window == mark)?;
     Some((&bytes[..at], &bytes[at + mark.len()..]))
 }
 
 fn wrong(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("not an HTTP answer: {what}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("not an HTTP answer: {what}"))
 }
 
 #[cfg(test)]
@@ -147,10 +110,7 @@ mod tests {
     fn a_plain_answer_is_read() {
         let answer = decode(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno").unwrap();
         assert_eq!((answer.status, answer.text().as_ref()), (404, "no"));
-        assert_eq!(
-            answer.headers,
-            [("content-length".to_owned(), "2".to_owned())]
-        );
+        assert_eq!(answer.headers, [("content-length".to_owned(), "2".to_owned())]);
     }
 
     #[test]

@@ -7,10 +7,7 @@ use std::process::Command;
 /// The root of the checkout.
 pub fn workspace_dir() -> &'static Path {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    crate_dir
-        .ancestors()
-        .nth(2)
-        .expect("the crate lies two folders below the root of the checkout")
+    crate_dir.ancestors().nth(2).expect("the crate lies two folders below the root of the checkout")
 }
 
 /// The folder of one installed stand-in (`ministack`, `kinesis-local`, `dynamodb-local`, `microburst`, `aws`), which is
@@ -45,7 +42,6 @@ pub(crate) fn root_dir() -> PathBuf {
 /// A folder beside the stand-ins for what they leave at run time (`logs`, `ports`), created if absent.
 pub(crate) fn run_dir(name: &str) -> PathBuf {
     let dir = root_dir().join(name);
-    std::fs::create_dir_all(&dir)
-        .unwrap_or_else(|error| panic!("cannot create {}: {error}", dir.display()));
+    std::fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("cannot create {}: {error}", dir.display()));
     dir
 }

@@ -38,15 +38,11 @@ impl KinesisLocal {
         let mut environment = vec![
             ("KINESIS_MOCK_PLAIN_PORT", port.number().to_string()),
             ("KINESIS_MOCK_TLS_PORT", tls_port.number().to_string()),
-            (
-                "KINESIS_MOCK_CERT_PATH",
-                package.join("server.json").display().to_string(),
-            ),
+            ("KINESIS_MOCK_CERT_PATH", package.join("server.json").display().to_string()),
             ("SHARD_LIMIT", "500".to_owned()),
             ("LOG_LEVEL", "ERROR".to_owned()),
         ];
-        environment
-            .extend(CONTROL_PLANE_OPERATIONS.map(|operation| (operation, "10ms".to_owned())));
+        environment.extend(CONTROL_PLANE_OPERATIONS.map(|operation| (operation, "10ms".to_owned())));
         let recipe = Recipe {
             name: "kinesis-local",
             program: "node".into(),
@@ -58,18 +54,11 @@ impl KinesisLocal {
             environment,
             dir,
             ready: |port| {
-                let answer = http::send(
-                    port,
-                    &http::plain("GET", "/healthcheck"),
-                    Duration::from_secs(2),
-                );
+                let answer = http::send(port, &http::plain("GET", "/healthcheck"), Duration::from_secs(2));
                 answer.is_ok_and(|answer| answer.status == 200)
             },
         };
-        Self {
-            server: Server::start(port, recipe),
-            _tls_port: tls_port,
-        }
+        Self { server: Server::start(port, recipe), _tls_port: tls_port }
     }
 
     /// Its address: `http://127.0.0.1:<port>`.

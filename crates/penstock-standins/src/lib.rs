@@ -37,21 +37,11 @@ pub const SECRET_ACCESS_KEY: &str = "standin";
 /// in-memory databases of DynamoDB Local. A test that signs with one of its own needs no names of its own.
 pub fn unique_account() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |age| age.as_secs());
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
     // The shared servers live as long as this process, so its id and a count suffice; the time is for a server that
     // was started by hand and outlives many.
-    let (count, pid) = (
-        NEXT.fetch_add(1, Ordering::Relaxed),
-        u64::from(process::id()),
-    );
-    format!(
-        "{:03}{:05}{:04}",
-        100 + since_epoch % 900,
-        pid % 100_000,
-        count % 10_000
-    )
+    let (count, pid) = (NEXT.fetch_add(1, Ordering::Relaxed), u64::from(process::id()));
+    format!("{:03}{:05}{:04}", 100 + since_epoch % 900, pid % 100_000, count % 10_000)
 }
 
 #[cfg(test)]
@@ -67,10 +57,7 @@ mod tests {
         assert_ne!(first, second);
         for account in [first, second] {
             assert_eq!(account.len(), 12, "{account}");
-            assert!(
-                account.bytes().all(|byte| byte.is_ascii_digit()),
-                "{account}"
-            );
+            assert!(account.bytes().all(|byte| byte.is_ascii_digit()), "{account}");
         }
     }
 }

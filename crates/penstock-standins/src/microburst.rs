@@ -30,16 +30,7 @@ impl Microburst {
         let dir = standin_dir("microburst");
         let port = Port::claim();
         let port_argument = port.number().to_string();
-        let arguments = [
-            "-m",
-            "microburst",
-            "--upstream",
-            upstream,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            &port_argument,
-        ];
+        let arguments = ["-m", "microburst", "--upstream", upstream, "--host", "127.0.0.1", "--port", &port_argument];
         let recipe = Recipe {
             name: "microburst",
             program: dir.join("bin/python"),
@@ -47,17 +38,11 @@ impl Microburst {
             environment: Vec::new(),
             dir,
             ready: |port| {
-                let answer = http::send(
-                    port,
-                    &http::plain("GET", "/_microburst/health"),
-                    Duration::from_secs(2),
-                );
+                let answer = http::send(port, &http::plain("GET", "/_microburst/health"), Duration::from_secs(2));
                 answer.is_ok_and(|answer| answer.status == 200)
             },
         };
-        let microburst = Self {
-            server: Server::start(port, recipe),
-        };
+        let microburst = Self { server: Server::start(port, recipe) };
         microburst.warm_up();
         microburst
     }
@@ -85,9 +70,8 @@ impl Microburst {
     /// If it does not answer with a list.
     pub fn fired(&self) -> Vec<Value> {
         let answer = self.control("GET", "/_microburst/fired?limit=100000", b"");
-        serde_json::from_slice(&answer.body).unwrap_or_else(|error| {
-            panic!("microburst's log is no list ({error}): {}", answer.text())
-        })
+        serde_json::from_slice(&answer.body)
+            .unwrap_or_else(|error| panic!("microburst's log is no list ({error}): {}", answer.text()))
     }
 
     /// Removes all rules and empties the log of what fired.
@@ -117,39 +101,21 @@ impl Microburst {
 
     fn control(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let headers = ["Content-Type: application/json".to_owned()];
-        let request = Request {
-            method,
-            path,
-            headers: &headers,
-            body,
-        };
+        let request = Request { method, path, headers: &headers, body };
         let answer = http::send(self.server.port(), &request, CONTROL_LIMIT)
             .unwrap_or_else(|error| panic!("microburst did not answer {method} {path}: {error}"));
-        assert!(
-            answer.status < 300,
-            "microburst refused {method} {path}: {}",
-            answer.text()
-        );
+        assert!(answer.status < 300, "microburst refused {method} {path}: {}", answer.text());
         answer
     }
 
     /// One call to each service, whatever the upstream says to it: each loads that service's model.
     fn warm_up(&self) {
-        let targets = [
-            "DynamoDB_20120810.ListTables",
-            "Kinesis_20131202.ListStreams",
-            "Firehose_20150804.ListDeliveryStreams",
-        ];
-        let target_calls =
-            targets.map(|target| api::send(&self.endpoint(), ACCOUNT, target, b"{}"));
+        let targets =
+            ["DynamoDB_20120810.ListTables", "Kinesis_20131202.ListStreams", "Firehose_20150804.ListDeliveryStreams"];
+        let target_calls = targets.map(|target| api::send(&self.endpoint(), ACCOUNT, target, b"{}"));
         let s3_call = api::send_s3(&self.endpoint(), ACCOUNT, "GET", "/", &[]);
         for answer in target_calls.into_iter().chain([s3_call]) {
-            assert_ne!(
-                answer.status,
-                502,
-                "microburst does not reach its upstream: {}",
-                answer.text()
-            );
+            assert_ne!(answer.status, 502, "microburst does not reach its upstream: {}", answer.text());
         }
     }
 }

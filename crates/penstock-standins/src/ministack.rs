@@ -39,9 +39,7 @@ impl Ministack {
     /// If it cannot be installed or started.
     pub fn start_persistent() -> Self {
         let state = TempDir::with_prefix("penstock-ministack-");
-        Self::start_with(Some(state.unwrap_or_else(|error| {
-            panic!("no directory for ministack's state: {error}")
-        })))
+        Self::start_with(Some(state.unwrap_or_else(|error| panic!("no directory for ministack's state: {error}"))))
     }
 
     /// The one of this process, started at the first call. It is for all tests that part themselves from the others by
@@ -69,10 +67,7 @@ impl Ministack {
             environment.extend([
                 ("PERSIST_STATE", "1".to_owned()),
                 ("S3_PERSIST", "1".to_owned()),
-                (
-                    "STATE_DIR",
-                    state.path().join("state").display().to_string(),
-                ),
+                ("STATE_DIR", state.path().join("state").display().to_string()),
                 ("S3_DATA_DIR", state.path().join("s3").display().to_string()),
             ]);
         }
@@ -83,18 +78,11 @@ impl Ministack {
             environment,
             dir,
             ready: |port| {
-                let answer = http::send(
-                    port,
-                    &http::plain("GET", "/_ministack/ready"),
-                    Duration::from_secs(2),
-                );
+                let answer = http::send(port, &http::plain("GET", "/_ministack/ready"), Duration::from_secs(2));
                 answer.is_ok_and(|answer| answer.status == 200)
             },
         };
-        Self {
-            server: Server::start(port, recipe),
-            _state: state,
-        }
+        Self { server: Server::start(port, recipe), _state: state }
     }
 
     /// Its address, for each of its services: `http://127.0.0.1:<port>`.
@@ -108,11 +96,7 @@ impl Ministack {
     ///
     /// If it does not answer.
     pub fn reset(&self) {
-        let answer = http::send(
-            self.server.port(),
-            &http::plain("POST", "/_ministack/reset"),
-            CONTROL_LIMIT,
-        );
+        let answer = http::send(self.server.port(), &http::plain("POST", "/_ministack/reset"), CONTROL_LIMIT);
         match answer {
             Ok(answer) if answer.status == 200 => {}
             other => panic!("ministack did not reset: {other:?}"),

@@ -36,13 +36,8 @@ impl Port {
                 .truncate(false)
                 .open(&path)
                 .unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
-            if claim.try_lock().is_ok()
-                && TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok()
-            {
-                return Self {
-                    number,
-                    _claim: claim,
-                };
+            if claim.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok() {
+                return Self { number, _claim: claim };
             }
         }
         panic!("no free port from {FIRST} to {}", FIRST + COUNT - 1);
@@ -62,11 +57,7 @@ mod tests {
         let first = Port::claim();
         let path = install::run_dir("ports").join(first.number().to_string());
         let rival = File::open(&path).unwrap();
-        assert!(
-            rival.try_lock().is_err(),
-            "the claim on {} does not hold",
-            first.number()
-        );
+        assert!(rival.try_lock().is_err(), "the claim on {} does not hold", first.number());
         drop(first);
         assert!(rival.try_lock().is_ok(), "the claim outlives its port");
     }

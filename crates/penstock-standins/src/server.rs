@@ -64,12 +64,7 @@ impl Server {
         let log = logs.join(format!("{}-{}.log", recipe.name, port.number()));
         // A port may come round again: this log is to tell of this server alone.
         drop(fs::remove_file(&log));
-        let mut server = Self {
-            recipe,
-            port,
-            log,
-            guard: None,
-        };
+        let mut server = Self { recipe, port, log, guard: None };
         server.restart();
         server
     }
@@ -87,10 +82,7 @@ impl Server {
         let Some(mut guard) = self.guard.take() else {
             return;
         };
-        let asked = guard
-            .stdin
-            .as_mut()
-            .is_some_and(|pipe| pipe.write_all(b"TERM\n").is_ok());
+        let asked = guard.stdin.as_mut().is_some_and(|pipe| pipe.write_all(b"TERM\n").is_ok());
         let deadline = Instant::now() + STOP_LIMIT;
         while asked && Instant::now() < deadline && matches!(guard.try_wait(), Ok(None)) {
             thread::sleep(POLL);
@@ -131,17 +123,8 @@ impl Server {
             .append(true)
             .open(&self.log)
             .unwrap_or_else(|error| panic!("cannot open {}: {error}", self.log.display()));
-        let for_errors = log
-            .try_clone()
-            .unwrap_or_else(|error| panic!("cannot share the log: {error}"));
-        let Recipe {
-            name,
-            program,
-            arguments,
-            environment,
-            dir,
-            ready: _,
-        } = &self.recipe;
+        let for_errors = log.try_clone().unwrap_or_else(|error| panic!("cannot share the log: {error}"));
+        let Recipe { name, program, arguments, environment, dir, ready: _ } = &self.recipe;
         Command::new("sh")
             .args(["-c", GUARD, "standin-guard"])
             .arg(program)
@@ -157,17 +140,10 @@ impl Server {
     }
 
     fn check_alive(&mut self) {
-        let ended = self
-            .guard
-            .as_mut()
-            .and_then(|guard| guard.try_wait().ok().flatten());
+        let ended = self.guard.as_mut().and_then(|guard| guard.try_wait().ok().flatten());
         if let Some(status) = ended {
             self.guard = None;
-            panic!(
-                "{} ended while it started ({status})\n{}",
-                self.recipe.name,
-                self.log_tail()
-            );
+            panic!("{} ended while it started ({status})\n{}", self.recipe.name, self.log_tail());
         }
     }
 
@@ -184,10 +160,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
         if thread::panicking() {
-            #[expect(
-                clippy::print_stderr,
-                reason = "the failing test's reader has to find the log"
-            )]
+            #[expect(clippy::print_stderr, reason = "the failing test's reader has to find the log")]
             {
                 eprintln!("--- {}: {}", self.recipe.name, self.log_tail());
             }
@@ -208,9 +181,7 @@ fn remove_old_logs(dir: &Path) {
     };
     for entry in entries.flatten() {
         let written = entry.metadata().and_then(|metadata| metadata.modified());
-        let age = written
-            .ok()
-            .and_then(|written| SystemTime::now().duration_since(written).ok());
+        let age = written.ok().and_then(|written| SystemTime::now().duration_since(written).ok());
         if age.is_some_and(|age| age > KEEP_LOGS) {
             // Somebody else may have removed it in the same moment.
             drop(fs::remove_file(entry.path()));
