@@ -265,4 +265,37 @@ mod tests {
             assert_eq!(class_of_code(code, status), class, "{code} {status}");
         }
     }
+
+    #[test]
+    fn an_answer_without_a_code_is_nobodys_verdict() {
+        for (status, class) in [
+            (400, ErrorClass::Fatal),
+            (404, ErrorClass::Fatal),
+            (302, ErrorClass::Fatal),
+            (403, ErrorClass::Denied),
+            (408, ErrorClass::Transient),
+            (429, ErrorClass::Throttled),
+            (502, ErrorClass::Transient),
+        ] {
+            assert_eq!(class_of_status(status), class, "{status}");
+        }
+    }
+
+    #[test]
+    fn lines_are_joined_and_stay_apart() {
+        assert_eq!(one_line("tried:\n  this\r\n\n  that"), "tried: this; that");
+        assert_eq!(one_line("one"), "one");
+    }
+
+    #[test]
+    fn a_missing_permission_is_named_as_a_policy_names_it() {
+        for (operation, action) in [
+            ("GetRecords", "kinesis:GetRecords"),
+            ("PutRecordBatch", "firehose:PutRecordBatch"),
+            ("UpdateItem", "dynamodb:UpdateItem"),
+        ] {
+            assert!(advice(operation, "AccessDeniedException").is_some_and(|advice| advice.contains(action)));
+        }
+        assert_eq!(advice("GetRecords", "ProvisionedThroughputExceededException"), None);
+    }
 }

@@ -28,7 +28,7 @@ fn s3_destination(account: &str, more: &Value) -> Value {
         "RoleARN": "arn:aws:iam::123456789012:role/firehose", "BucketARN": format!("arn:aws:s3:::{}", bucket(account)),
         "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 0},
     });
-    destination.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    destination.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     destination
 }
 

@@ -80,7 +80,7 @@ fn kcl_item() -> Value {
 }
 
 fn with(mut item: Value, attributes: Value) -> Value {
-    item.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+    item.as_object_mut().expect("an object").extend(attributes.as_object().expect("an object").clone());
     item
 }
 
@@ -300,7 +300,7 @@ async fn every_form_of_a_number_is_read_as_the_store_gives_it_back() {
 
 /// A row in which everything is set that can be.
 fn full_row() -> LeaseRow {
-    let position = RecordPosition::parse(&format!("{SEQUENCE}/7")).unwrap();
+    let position = RecordPosition::parse(&format!("{SEQUENCE}/7")).expect("sound");
     LeaseRow {
         owner: Some(WorkerId::new("w-1")),
         owner_switches: 3,

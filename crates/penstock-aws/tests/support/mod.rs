@@ -66,7 +66,7 @@ impl Faults {
     /// The next call of `operation` meets `fault`: the rule's fields beside service and operation.
     pub(crate) fn once(&self, service: &str, operation: &str, fault: Value) {
         let mut rule = json!({"service": service, "operation": operation, "times": 1});
-        rule.as_object_mut().unwrap().extend(fault.as_object().unwrap().clone());
+        rule.as_object_mut().expect("an object").extend(fault.as_object().expect("an object").clone());
         self.microburst.clear();
         self.microburst.set_rules(&json!([rule]));
     }
