@@ -534,7 +534,7 @@ pub(crate) fn shard(
     let settings = settings("w-1");
     let metrics = Arc::new(Metrics::register());
     let budget = MemoryBudget::new(settings.memory_budget, clock.clone(), metrics.memory_used.clone()).unwrap();
-    let board = Board::new(settings.worker.clone(), clock.clone(), Arc::clone(&metrics), budget.clone());
+    let board = Board::new(&settings, clock.clone(), Arc::clone(&metrics), budget.clone());
     let key = LeaseKey::new("shardId-000000000000");
     let worker = Arc::new(WorkerContext {
         clock,

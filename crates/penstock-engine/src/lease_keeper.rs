@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::calls::{Calls, Finished};
 use crate::clock::Clock;
+use crate::metrics::count_as_f64;
 use crate::ports::SeamError;
 use crate::shard::tenure::{DeliveryDeadline, KeeperMessage};
 use crate::status::Board;
@@ -86,6 +87,7 @@ pub(crate) struct LeaseKeeper {
     running: FuturesUnordered<BoxFuture<'static, Finished>>,
     mailbox: mpsc::Receiver<KeeperMessage>,
     worker: mpsc::Sender<ShardCommand>,
+    /// At most a start and two stops for each lease: the worker takes them faster than leases change hands.
     outbox: VecDeque<ShardCommand>,
     seats: BTreeMap<LeaseToken, Seat>,
     first_scan: Option<oneshot::Sender<FirstScan>>,
@@ -230,6 +232,7 @@ impl LeaseKeeper {
         while let Some(command) = self.coordinator.poll() {
             self.carry_out(command);
         }
+        self.board.metrics.leases_held.set(count_as_f64(self.coordinator.held() as u64));
     }
 
     fn carry_out(&mut self, command: Command) {

@@ -415,22 +415,74 @@ pub(crate) const OLDEST_UNSETTLED_HELP: &str =
 
 #[cfg(test)]
 mod tests {
+    use metrics::{Histogram, Key, KeyName, Metadata, Recorder, SharedString};
+
     use super::*;
 
+    /// Keeps counters and gauges by name and labels.
+    #[derive(Default)]
+    struct Recorded(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+    impl Recorded {
+        fn cell(&self, key: &Key) -> Arc<AtomicU64> {
+            let labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            let name = format!("{}{{{}}}", key.name(), labels.join(","));
+            Arc::clone(self.0.lock().unwrap().entry(name).or_default())
+        }
+
+        fn counter(&self, name: &str) -> u64 {
+            self.0.lock().unwrap()[name].load(Ordering::Relaxed)
+        }
+
+        fn gauge(&self, name: &str) -> f64 {
+            f64::from_bits(self.counter(name))
+        }
+    }
+
+    impl Recorder for Recorded {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.cell(key))
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(self.cell(key))
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
     #[test]
-    fn records_add_up_whatever_becomes_of_them() {
-        let metrics = Arc::new(Metrics::register());
-        let mut account = Account::open(Arc::clone(&metrics));
-        account.fetched(10, 100);
-        account.delivered(4, 44);
-        account.set_aside("too_large", 1);
-        account.dropped("outside_hash_range", 2);
-        assert!(metrics.totals().add_up());
-        assert_eq!(metrics.totals().in_flight, 3);
-        account.abandon_as(AbandonReason::LeaseLost);
-        drop(account);
-        let totals = metrics.totals();
-        assert!(totals.add_up(), "{totals:?}");
-        assert_eq!((totals.in_flight, totals.abandoned["lease_lost"]), (0, 3));
+    fn records_add_up_whatever_becomes_of_them_also_at_the_recorder() {
+        let recorder = Recorded::default();
+        metrics::with_local_recorder(&recorder, || {
+            let metrics = Arc::new(Metrics::register());
+            let mut account = Account::open(Arc::clone(&metrics));
+            account.fetched(10, 100);
+            account.delivered(4, 44);
+            account.set_aside("too_large", 1);
+            account.dropped("outside_hash_range", 2);
+            assert!(metrics.totals().add_up());
+            assert_eq!(metrics.totals().in_flight, 3);
+            assert!((recorder.gauge("penstock_records_in_flight{}") - 3.0).abs() < f64::EPSILON);
+            account.abandon_as(AbandonReason::LeaseLost);
+            drop(account);
+            let totals = metrics.totals();
+            assert!(totals.add_up(), "{totals:?}");
+            assert_eq!((totals.in_flight, totals.abandoned["lease_lost"]), (0, 3));
+        });
+        assert_eq!(recorder.counter("penstock_records_fetched_total{}"), 10);
+        assert_eq!(recorder.counter("penstock_fetched_bytes_total{}"), 100);
+        assert_eq!(recorder.counter("penstock_records_delivered_total{}"), 4);
+        assert_eq!(recorder.counter("penstock_delivered_bytes_total{}"), 44);
+        assert_eq!(recorder.counter("penstock_records_set_aside_total{reason=too_large}"), 1);
+        assert_eq!(recorder.counter("penstock_records_dropped_total{reason=outside_hash_range}"), 2);
+        assert_eq!(recorder.counter("penstock_records_abandoned_total{reason=lease_lost}"), 3);
+        assert!(recorder.gauge("penstock_records_in_flight{}").abs() < f64::EPSILON);
     }
 }

@@ -14,7 +14,8 @@ use penstock_core::time::{Instant, Now, UnixMillis};
 
 use crate::budget::MemoryBudget;
 use crate::clock::Clock;
-use crate::metrics::{self, Metrics, ShardSeries, Totals, count_as_f64, name};
+use crate::metrics::{self, Metrics, ShardSeries, Totals, name};
+use crate::settings::WorkerSettings;
 
 /// Looks at a worker from outside. Clones look at the same one, also after it has ended.
 #[derive(Debug, Clone)]
@@ -142,6 +143,7 @@ pub(crate) struct Board {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budget: MemoryBudget,
+    per_shard_metrics: bool,
     keeper_moved: AtomicU64,
     draining: AtomicBool,
     facts: Mutex<Facts>,
@@ -161,7 +163,12 @@ struct Facts {
 }
 
 impl Board {
-    pub(crate) fn new(worker: WorkerId, clock: Clock, metrics: Arc<Metrics>, budget: MemoryBudget) -> Arc<Self> {
+    pub(crate) fn new(
+        settings: &WorkerSettings,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        budget: MemoryBudget,
+    ) -> Arc<Self> {
         let facts = Facts {
             stream: None,
             started: false,
@@ -173,7 +180,8 @@ impl Board {
             stream_problem: None,
         };
         Arc::new(Self {
-            worker,
+            worker: settings.worker.clone(),
+            per_shard_metrics: settings.per_shard_metrics,
             clock,
             metrics,
             budget,
@@ -234,15 +242,11 @@ impl Board {
     }
 
     pub(crate) fn shard_started(&self, token: LeaseToken, cell: Arc<ShardCell>) {
-        let mut shards = self.shards();
-        shards.insert(token, cell);
-        self.metrics.leases_held.set(count_as_f64(shards.len() as u64));
+        self.shards().insert(token, cell);
     }
 
     pub(crate) fn shard_stopped(&self, token: LeaseToken) {
-        let mut shards = self.shards();
-        shards.remove(&token);
-        self.metrics.leases_held.set(count_as_f64(shards.len() as u64));
+        self.shards().remove(&token);
     }
 
     fn shard_statuses(&self, now: Now) -> Vec<ShardStatus> {
@@ -424,9 +428,12 @@ impl StatusHandle {
         self.board.metrics.lag.set(lag.as_secs_f64() * 1000.0);
     }
 
-    /// The series of single shards, as they stand now: only those of shards that are held.
+    /// The series of single shards, as they stand now: only those of shards that are held; none if they are not wanted.
     #[must_use]
     pub fn shard_series(&self) -> Vec<ShardSeries> {
+        if !self.board.per_shard_metrics {
+            return Vec::new();
+        }
         let stream = self.board.facts().stream.as_ref().map_or_else(String::new, ToString::to_string);
         let series = |name, description, shard: &ShardStatus, value| ShardSeries {
             name,

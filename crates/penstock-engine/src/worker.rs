@@ -98,7 +98,7 @@ impl Worker {
     pub fn new(settings: WorkerSettings, ports: Ports, clock: Clock) -> Result<Self, BudgetTooSmall> {
         let metrics = Arc::new(Metrics::register());
         let budget = MemoryBudget::new(settings.memory_budget, clock.clone(), metrics.memory_used.clone())?;
-        let board = Board::new(settings.worker.clone(), clock.clone(), Arc::clone(&metrics), budget.clone());
+        let board = Board::new(&settings, clock.clone(), Arc::clone(&metrics), budget.clone());
         Ok(Self { settings, ports, clock, metrics, budget, board })
     }
 

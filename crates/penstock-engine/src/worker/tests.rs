@@ -273,6 +273,36 @@ async fn a_table_that_may_not_be_read_ends_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn series_of_single_shards_are_there_while_the_shard_is_held_and_no_longer() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    let worker = world.objects("w-1");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let series = worker.status.shard_series();
+    let names: Vec<&str> = series.iter().map(|series| series.name).collect();
+    assert_eq!(names, ["penstock_iterator_age_milliseconds", "penstock_oldest_unsettled_age_seconds"]);
+    assert!(series.iter().all(|series| (series.stream.as_str(), series.shard.as_str()) == ("clicks", SHARD)));
+    assert!(series[1].value >= 2.0, "{series:?}");
+    let status = worker.status.clone();
+    worker.stop().await;
+    assert!(status.shard_series().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lag_grows_while_nothing_is_read_and_is_that_of_the_tip_otherwise() {
+    let world = World::new(&[SHARD]);
+    let worker = world.objects("w-1");
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(worker.status.snapshot().lag <= Duration::from_secs(2), "{:?}", worker.status.snapshot().lag);
+    world.stream.fetch_faults.add(ErrorClass::Denied, 10);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let status = worker.status.snapshot();
+    assert!(status.lag >= Duration::from_secs(48), "{:?}", status.lag);
+    assert!(status.shards[0].problem.as_ref().unwrap().contains("GetRecords"));
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_sink_does_not_cost_the_lease() {
     let world = World::new(&[SHARD]);
     world.stream.put(SHARD, 1..=10);

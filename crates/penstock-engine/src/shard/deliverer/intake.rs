@@ -26,6 +26,8 @@ pub(super) struct Intake {
     next: usize,
     end: usize,
     _permit: Permit,
+    /// For what taking the chunk apart added, as far as there was room.
+    _entries: Option<Permit>,
 }
 
 /// Some neighbouring user records of a chunk.
@@ -61,7 +63,9 @@ impl Intake {
         if next == end {
             return None;
         }
-        Some(Self { taken: Arc::new(taken), next, end, _permit: permit })
+        let entries = taken.memory().saturating_sub(permit.bytes());
+        let entries = ctx.worker.budget.try_acquire_fill(entries);
+        Some(Self { taken: Arc::new(taken), next, end, _permit: permit, _entries: entries })
     }
 
     /// Leaves out what lies behind `last`. Tells whether something is left.
