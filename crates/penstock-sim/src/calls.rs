@@ -46,12 +46,15 @@ impl LinkedCalls {
             let number = state.calls.calls;
             state.calls.calls += 1;
             let records = ids.iter().map(Vec::len).sum::<usize>();
-            state.note(&self.link.name, format_args!("begins call {number}: {} entries, {records} records", entries.len()));
+            state.note(
+                &self.link.name,
+                format_args!("begins call {number}: {} entries, {records} records", entries.len()),
+            );
             if ids.iter().any(Vec::is_empty) {
                 state.broke(NO_IDLE_REPEAT, "an entry does not hold records of this world".to_owned());
             }
             let all: Vec<u64> = ids.iter().flatten().copied().collect();
-            let found = state.ledger.on_begin_call(&state.stream, &self.worker, &all);
+            let found = state.ledger.on_begin_call(&state.stream, &self.worker, number, &all);
             state.check(found);
             let mut shards: Vec<usize> = all.iter().filter_map(|id| state.stream.place(*id)).map(|at| at.0).collect();
             shards.sort_unstable();
@@ -124,7 +127,8 @@ impl LinkedSetAside {
 #[async_trait]
 impl SetAside for LinkedSetAside {
     async fn set_aside(&self, batch: &SetAsideBatch) -> Result<(), SeamError> {
-        let ids: Vec<u64> = batch.records.iter().flat_map(|record| stream::ids(&record.data).unwrap_or_default()).collect();
+        let ids: Vec<u64> =
+            batch.records.iter().flat_map(|record| stream::ids(&record.data).unwrap_or_default()).collect();
         let name = self.link.name.clone();
         let effect = move |world: &World| {
             world.with(|state| {

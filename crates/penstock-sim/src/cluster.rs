@@ -110,7 +110,18 @@ impl Cluster {
                     member.shutdown.cancel();
                 }
             }
+            Action::Touch => self.touch(),
             Action::Split | Action::Merge => {}
+        }
+    }
+
+    fn touch(&mut self) {
+        let mut rows = self.table.rows();
+        rows.retain(|row| row.owner.is_some());
+        let chosen = usize::try_from(self.random.below(rows.len() as u64)).unwrap_or(0);
+        if let Some(row) = rows.get(chosen) {
+            self.world.note("?", format_args!("a stranger adds one to the counter {} of {}", row.counter, row.key));
+            self.table.edit(&row.key, |row| row.counter = row.counter.next());
         }
     }
 
@@ -126,8 +137,7 @@ impl Cluster {
         let name = format!("w{slot}.{}", self.started);
         self.world.note(&name, format_args!("starts"));
         let worker = WorkerId::new(&name);
-        let link =
-            Link::new(name, Arc::clone(&self.world), self.plan.faults, self.began, self.random.fork());
+        let link = Link::new(name, Arc::clone(&self.world), self.plan.faults, self.began, self.random.fork());
         let settings = settings(&self.plan, &worker, self.random.next_u64());
         let ports = self.ports(&link, &settings);
         let made = Worker::new(settings, ports, self.clock.clone()).expect("the default budget is enough");
@@ -226,7 +236,11 @@ impl Cluster {
                 format!("{settled} of {} records are settled; {missing:?} are missing", state.stream.written())
             })
         });
-        missing.or_else(|| self.unended()).or_else(|| self.open_intent()).or_else(|| self.in_flight()).or_else(|| self.unbalanced())
+        missing
+            .or_else(|| self.unended())
+            .or_else(|| self.open_intent())
+            .or_else(|| self.in_flight())
+            .or_else(|| self.unbalanced())
     }
 
     fn unended(&self) -> Option<String> {
@@ -274,7 +288,8 @@ impl Cluster {
                 }
             });
         }
-        let kept = self.table.rows().into_iter().find(|row| row.checkpoint != Position::ShardEnd && row.owner.is_some());
+        let kept =
+            self.table.rows().into_iter().find(|row| row.checkpoint != Position::ShardEnd && row.owner.is_some());
         if let Some(row) = kept {
             self.world.with(|state| state.broke(DRAINS, format!("{} still belongs to {:?}", row.key, row.owner)));
         }

@@ -86,6 +86,11 @@ fn actions(workers: usize, random: &mut Random) -> Vec<(Duration, Action)> {
             _ => actions.push((millis(at), Action::Merge)),
         }
     }
+    if random.below(4) == 0 {
+        for _ in 0..random.below(60) {
+            actions.push((millis(2_000 + random.below(WILD - 5_000)), Action::Touch));
+        }
+    }
     actions.sort_by_key(|(at, _)| *at);
     actions
 }

@@ -74,7 +74,9 @@ fn apply(
                 state.check(found);
             }
             WriteOutcome::Conflict(found) => match found {
-                Some(found) => state.note(name, format_args!("conflict at {}, row {}", write.expect.counter, Shown(found))),
+                Some(found) => {
+                    state.note(name, format_args!("conflict at {}, row {}", write.expect.counter, Shown(found)))
+                }
                 None => state.note(name, format_args!("conflict, no row {}", write.key)),
             },
         }

@@ -72,6 +72,8 @@ pub struct Ledger {
     objects: BTreeMap<u64, String>,
     deliveries: BTreeMap<u64, Vec<Delivery>>,
     answered_calls: BTreeSet<usize>,
+    /// The tenure of each shard whose records are in a call, as the call began.
+    begun: BTreeMap<(usize, usize), u64>,
     /// The settled user records of each shard up to the first that is not.
     prefix: BTreeMap<usize, usize>,
     ended: BTreeSet<ShardId>,
@@ -97,6 +99,7 @@ impl Ledger {
             objects: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             answered_calls: BTreeSet::new(),
+            begun: BTreeMap::new(),
             prefix: BTreeMap::new(),
             ended: BTreeSet::new(),
             created: BTreeSet::new(),
@@ -190,10 +193,11 @@ impl Ledger {
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_begin_call(&self, stream: &Stream, worker: &WorkerId, ids: &[u64]) -> Found {
+    pub fn on_begin_call(&mut self, stream: &Stream, worker: &WorkerId, call: usize, ids: &[u64]) -> Found {
         for id in ids {
             let (shard, _) = place(stream, *id)?;
             let tenure = self.tenure(stream, shard);
+            self.begun.insert((call, shard), tenure);
             let known = self.deliveries.get(id).into_iter().flatten().find(|earlier| {
                 earlier.worker == *worker && earlier.tenure == tenure && self.answered_calls.contains(&earlier.call)
             });
@@ -217,7 +221,7 @@ impl Ledger {
         for id in ids {
             let (shard, _) = place(stream, *id)?;
             self.parents_ended(stream, shard)?;
-            let tenure = self.tenure(stream, shard);
+            let tenure = self.begun.get(&(call, shard)).copied().unwrap_or(0);
             let earlier = self.deliveries.entry(*id).or_default();
             self.repeats += u64::from(!earlier.is_empty());
             earlier.push(Delivery { worker: worker.clone(), tenure, call });
@@ -326,5 +330,7 @@ impl Ledger {
 }
 
 fn place(stream: &Stream, id: u64) -> Result<(usize, usize), Violation> {
-    stream.place(id).ok_or_else(|| Violation { invariant: EXACTLY_ONCE, seen: format!("record {id} was never written") })
+    stream
+        .place(id)
+        .ok_or_else(|| Violation { invariant: EXACTLY_ONCE, seen: format!("record {id} was never written") })
 }

@@ -168,7 +168,15 @@ impl OpenBatch {
     fn object(&self, key: String) -> Option<IntentObject> {
         let (first, last) = self.range.clone()?;
         let (content, partition) = (Content::Records, BTreeMap::new());
-        Some(IntentObject { content, key, partition, first, last, records: self.records, sha256: digest(&self.content) })
+        Some(IntentObject {
+            content,
+            key,
+            partition,
+            first,
+            last,
+            records: self.records,
+            sha256: digest(&self.content),
+        })
     }
 }
 
@@ -255,7 +263,8 @@ fn digest(content: &[u8]) -> [u8; 32] {
     let mut digest = [0; 32];
     for (lane, out) in digest.chunks_exact_mut(8).enumerate() {
         let seed = 0xcbf2_9ce4_8422_2325_u64.wrapping_add(lane as u64);
-        let hash = content.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        let hash =
+            content.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
         out.copy_from_slice(&hash.to_be_bytes());
     }
     digest

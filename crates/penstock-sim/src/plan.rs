@@ -40,6 +40,9 @@ pub enum Action {
     Cut(Slot, Seam, Duration),
     /// A worker is told to end.
     Drain(Slot),
+    /// A program of another make writes an owned row: it keeps the owner, adds one to the counter and changes nothing else. The
+    /// owner's next write is rejected by a row that looks as its own success would, but for what the write was about.
+    Touch,
 }
 
 /// One run.

@@ -153,7 +153,9 @@ async fn take(world: &World, cluster: &mut Cluster, step: Step, random: &mut Ran
         }),
         Step::Act(Action::Merge) => world.with(|state| {
             let pairs = state.stream.neighbours();
-            if let Some((one, other)) = pairs.get(usize::try_from(random.below(pairs.len() as u64)).unwrap_or(0)).copied() {
+            if let Some((one, other)) =
+                pairs.get(usize::try_from(random.below(pairs.len() as u64)).unwrap_or(0)).copied()
+            {
                 state.note("", format_args!("merge shards {one} and {other}"));
                 state.stream.merge(one, other);
             }

@@ -204,7 +204,12 @@ impl Stream {
     #[must_use]
     pub fn describe() -> StreamDescription {
         let retention = Duration::from_secs(24 * 3600);
-        StreamDescription { name: StreamName::new("clicks"), arn: None, created: UnixMillis(EPOCH.0 - 60_000), retention }
+        StreamDescription {
+            name: StreamName::new("clicks"),
+            arn: None,
+            created: UnixMillis(EPOCH.0 - 60_000),
+            retention,
+        }
     }
 
     /// All shards.

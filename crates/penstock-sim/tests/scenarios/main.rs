@@ -12,6 +12,7 @@ mod partial;
 mod partition;
 mod reshard;
 mod slow;
+mod stranger;
 mod throttle;
 mod zombie;
 

@@ -6,7 +6,9 @@ use super::{by_calls, scenario, with_faults};
 
 #[test]
 fn a_slow_sink_keeps_no_lease_from_being_renewed() {
-    scenario("a_slow_sink_keeps_no_lease_from_being_renewed", |seed| with_faults(seed, |faults| faults.sink.delay = 12_000));
+    scenario("a_slow_sink_keeps_no_lease_from_being_renewed", |seed| {
+        with_faults(seed, |faults| faults.sink.delay = 12_000)
+    });
 }
 
 #[test]

@@ -14,7 +14,9 @@ fn a_throttled_sink_and_stream_only_cost_time() {
 
 #[test]
 fn throttled_calls_only_cost_time() {
-    scenario("throttled_calls_only_cost_time", |seed| by_calls(with_faults(seed, |faults| faults.sink.throttled = 600)));
+    scenario("throttled_calls_only_cost_time", |seed| {
+        by_calls(with_faults(seed, |faults| faults.sink.throttled = 600))
+    });
 }
 
 #[test]
