@@ -331,6 +331,10 @@ impl ObjectSink for FakeObjects {
             }
         }
     }
+
+    async fn digest_of(&self, _: &Destination, key: &str) -> Result<Option<[u8; 32]>, SeamError> {
+        Ok(self.stored.lock().unwrap().get(key).map(|object| object.sha256))
+    }
 }
 
 struct FakeWriter {

@@ -143,7 +143,6 @@ impl Worker {
 
 struct Running {
     ctx: Arc<WorkerContext>,
-    board: Arc<Board>,
     sink: ShardSink,
     keeper: mpsc::Sender<KeeperMessage>,
     commands: mpsc::Receiver<ShardCommand>,
@@ -196,54 +195,34 @@ impl Running {
     fn new(worker: Worker, stream: StreamDescription, shutdown: CancellationToken) -> Self {
         let Worker { settings, ports, clock, metrics, budget, board } = worker;
         let Ports { source, leases, sink, set_aside } = ports;
-        let seed = settings.seed;
-        let probe_random = Random::seeded(seed ^ 0x7072_6f62_6500);
+        let random = Random::seeded(settings.seed ^ 0x7072_6f62_6500);
         let (probe, gate) =
-            SinkProbe::new(sink.clone(), clock.clone(), settings.time_outs.probe, Arc::clone(&board), probe_random);
-        let coordinator = Coordinator::new(coordinator_settings(&settings, &stream));
-        let fetches = Semaphore::new(settings.source.max_fetches_in_flight.get());
-        let calls = LeaseCalls::new(leases, Arc::clone(&source), lease_time_outs(&settings));
-        let mut services = JoinSet::new();
-        services.spawn(probe.run());
-        let sink = match sink {
-            SinkPort::Objects(sink) => ShardSink::Objects(sink),
-            SinkPort::Calls(sink) => {
-                let (packer, handle) = Packer::new(PackerParts {
-                    sink,
-                    settings: settings.calls.clone(),
-                    time_out: settings.time_outs.call,
-                    clock: clock.clone(),
-                    gate: gate.clone(),
-                    board: Arc::clone(&board),
-                    metrics: Arc::clone(&metrics),
-                    random: Random::seeded(seed ^ 0x7061_636b_0000),
-                });
-                services.spawn(packer.run());
-                ShardSink::Calls(CallRoute { packer: handle, set_aside })
-            }
-        };
+            SinkProbe::new(sink.clone(), clock.clone(), settings.time_outs.probe, Arc::clone(&board), random);
         let ctx = Arc::new(WorkerContext {
+            fetches: Semaphore::new(settings.source.max_fetches_in_flight.get()),
             settings,
-            clock: clock.clone(),
+            clock,
             source,
             stream,
             budget,
             metrics,
-            board: Arc::clone(&board),
+            board,
             gate,
-            fetches,
             replays: Semaphore::new(1),
             gaps: GapLog::default(),
             out_of_grace: AtomicBool::new(false),
         });
+        let mut services = JoinSet::new();
+        services.spawn(probe.run());
+        let sink = shard_sink(&ctx, sink, set_aside, &mut services);
         let (keeper, mailbox) = mpsc::channel(MAILBOX);
         let (to_worker, commands) = mpsc::channel(SHARD_COMMANDS);
         let (first_scan, first_scanned) = oneshot::channel();
         let lease_keeper = LeaseKeeper::new(KeeperParts {
-            coordinator,
-            clock: clock.clone(),
-            board: Arc::clone(&board),
-            calls,
+            coordinator: Coordinator::new(coordinator_settings(&ctx.settings, &ctx.stream)),
+            clock: ctx.clock.clone(),
+            board: Arc::clone(&ctx.board),
+            calls: LeaseCalls::new(leases, Arc::clone(&ctx.source), lease_time_outs(&ctx.settings)),
             mailbox,
             worker: to_worker,
             first_scan,
@@ -252,9 +231,8 @@ impl Running {
         let mut keeper_task = JoinSet::new();
         keeper_task.spawn(lease_keeper.run());
         Self {
-            gauges_at: clock.now().instant.after(GAUGES),
+            gauges_at: ctx.clock.now().instant.after(GAUGES),
             ctx,
-            board,
             sink,
             keeper,
             commands,
@@ -331,7 +309,7 @@ impl Running {
     fn on_gauges(&mut self) {
         let now = self.ctx.clock.now().instant;
         self.gauges_at = now.after(GAUGES);
-        self.board.handle().refresh_gauges();
+        self.ctx.board.handle().refresh_gauges();
         for (token, shard) in &self.shards {
             let lag = u64::try_from(shard.cell.lag(now).as_millis()).ok();
             let progress = Progress { settled: None, lag, urgent: false };
@@ -361,7 +339,7 @@ impl Running {
             let ended = AssertUnwindSafe(pipeline::run(ctx, sink)).catch_unwind().await;
             (token, ended.ok())
         });
-        self.board.shard_started(token, Arc::clone(&cell));
+        self.ctx.board.shard_started(token, Arc::clone(&cell));
         self.shards.insert(token, Shard { key, cell, drain, cut });
     }
 
@@ -386,7 +364,7 @@ impl Running {
                 None => tracing::error!(shard = %shard.key, "the tasks of the shard panicked"),
             }
         }
-        self.board.shard_stopped(token);
+        self.ctx.board.shard_stopped(token);
         // If the keeper is gone, the worker ends with it.
         let _keeper_gone = self.keeper.send(KeeperMessage::Stopped { token }).await;
     }
@@ -397,7 +375,7 @@ impl Running {
         let grace = self.ctx.settings.grace_period;
         let now = self.ctx.clock.now().instant;
         let end_at = now.after(grace);
-        self.board.drain_began();
+        self.ctx.board.drain_began();
         self.drain = Drain::Settling { cut_at: end_at.before(RELEASE_TIME.min(grace / 5)), end_at };
         tracing::info!(worker = %self.ctx.settings.worker, grace = ?grace, shards = self.shards.len(), "worker drains");
     }
@@ -448,6 +426,31 @@ impl Running {
 
 fn exit(undelivered: Vec<UndeliveredShard>) -> Exit {
     if undelivered.is_empty() { Exit::Clean } else { Exit::Undelivered { shards: undelivered } }
+}
+
+/// What shards deliver into; for a call sink with its packer, which serves all of them.
+fn shard_sink(
+    ctx: &Arc<WorkerContext>,
+    sink: SinkPort,
+    set_aside: Option<Arc<dyn SetAside>>,
+    services: &mut JoinSet<()>,
+) -> ShardSink {
+    let sink = match sink {
+        SinkPort::Objects(sink) => return ShardSink::Objects(sink),
+        SinkPort::Calls(sink) => sink,
+    };
+    let (packer, handle) = Packer::new(PackerParts {
+        sink,
+        settings: ctx.settings.calls.clone(),
+        time_out: ctx.settings.time_outs.call,
+        clock: ctx.clock.clone(),
+        gate: ctx.gate.clone(),
+        board: Arc::clone(&ctx.board),
+        metrics: Arc::clone(&ctx.metrics),
+        random: Random::seeded(ctx.settings.seed ^ 0x7061_636b_0000),
+    });
+    services.spawn(packer.run());
+    ShardSink::Calls(CallRoute { packer: handle, set_aside })
 }
 
 fn coordinator_settings(settings: &WorkerSettings, stream: &StreamDescription) -> CoordinatorSettings {

@@ -153,6 +153,26 @@ async fn of_a_trimmed_intent_the_rest_is_put_and_the_gap_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_trimmed_intent_whose_object_is_there_already_nothing_is_missing() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=40);
+    *world.objects.slow.lock().unwrap() = Duration::from_secs(1);
+    let first = world.objects("w-1");
+    until("the intent", || world.table.rows.lock().unwrap().values().any(|row| row.intent.is_some())).await;
+    world.table.write_faults.add(ErrorClass::Throttled, 10_000);
+    until("the object", || world.objects.lines().len() == 40).await;
+    first.run.abort();
+    world.table.write_faults.clear();
+    assert_eq!(world.checkpoint(SHARD), Position::TrimHorizon);
+    world.stream.trim(SHARD, 15);
+    let second = world.objects("w-2");
+    until("the commit", || world.checkpoint(SHARD) == Position::After(position(40))).await;
+    assert!(second.status.snapshot().totals.gaps.is_empty());
+    second.stop().await;
+    assert_eq!(world.objects.lines(), lines(1..=40));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_intent_that_cannot_be_rebuilt_is_left_to_others() {
     let world = World::new(&[SHARD]);
     world.stream.put(SHARD, 1..=10);

@@ -28,8 +28,8 @@ use crate::ports::{SetAside, SetAsideReason};
 use crate::shard::context::ShardContext;
 use crate::shard::reader::ReaderItem;
 
-/// Between two reports of progress: they ride on renewals, so more of them would be of no use.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two reports of progress: they ride on renewals, which are rarer for all but the shortest failover times.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Where calls go, and what they cannot take.
 #[derive(Clone)]
