@@ -1,7 +1,7 @@
 //! Small seams for tests of the engine: a table, a stream and sinks in memory, each with faults to hand out in order.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub(crate) struct FakeTable {
     pub(crate) rows: Mutex<BTreeMap<LeaseKey, LeaseRow>>,
     pub(crate) scan_faults: Faults,
     pub(crate) write_faults: Faults,
+    /// Applies the next write and panics then.
+    pub(crate) panics: AtomicBool,
 }
 
 impl FakeTable {
@@ -100,6 +102,8 @@ impl LeaseTable for FakeTable {
             return Ok(WriteOutcome::Conflict(Some(Box::new(row.clone()))));
         }
         *row = write.change.apply(row);
+        drop(rows);
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "a table that panics");
         Ok(WriteOutcome::Applied)
     }
 

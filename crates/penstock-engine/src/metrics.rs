@@ -217,6 +217,8 @@ pub struct Totals {
     pub in_flight: u64,
     /// Gaps that were noticed, by reason.
     pub gaps: BTreeMap<&'static str, u64>,
+    /// Leases that were lost, by reason.
+    pub lease_losses: BTreeMap<&'static str, u64>,
 }
 
 impl Totals {
@@ -270,6 +272,7 @@ impl Metrics {
             abandoned: self.abandoned.totals(),
             in_flight: self.in_flight_total.load(Ordering::Relaxed),
             gaps: self.gaps.totals(),
+            lease_losses: self.lease_losses.totals(),
         }
     }
 

@@ -330,9 +330,36 @@ async fn a_slow_sink_does_not_cost_the_lease() {
     let worker = world.objects("w-1");
     until("the record", || world.objects.lines() == lines(1..=10)).await;
     assert_eq!(*world.objects.puts.lock().unwrap(), 1);
-    assert_eq!(world.table.row(SHARD).owner_switches, 0);
+    assert!(worker.status.snapshot().totals.lease_losses.is_empty());
     assert!(worker.status.is_live(Duration::from_secs(5)));
     assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_a_slow_sink_within_the_grace_period() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=30);
+    *world.objects.slow.lock().unwrap() = Duration::from_secs(8);
+    let worker = world.objects("w-1");
+    until("the records", || worker.status.snapshot().totals.fetched == 30).await;
+    assert_eq!(worker.stop().await, Exit::Clean);
+    assert_eq!(world.objects.lines(), lines(1..=30));
+    assert_eq!(world.table.row(SHARD).owner, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_call_that_panics_after_its_effect_is_an_unknown_outcome_and_costs_no_lease() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    let worker = world.objects("w-1");
+    until("the lease", || worker.status.snapshot().shards.len() == 1).await;
+    for _ in 0..5 {
+        world.table.panics.store(true, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(7)).await;
+    }
+    assert!(worker.status.snapshot().totals.lease_losses.is_empty());
+    assert_eq!(worker.stop().await, Exit::Clean);
+    assert_eq!(world.objects.lines(), lines(1..=10));
 }
 
 #[tokio::test(start_paused = true)]
