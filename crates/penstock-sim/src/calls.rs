@@ -1,5 +1,6 @@
 //! A sink that takes records by calls, entry by entry, and the place for what it never takes, as one worker reaches them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,16 +28,37 @@ pub struct CallStore {
 pub struct LinkedCalls {
     link: Arc<Link>,
     worker: WorkerId,
-    packable: Option<bool>,
+    rules: CallRules,
+}
+
+/// How the sink treats calls, and what its workers promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallRules {
+    /// What the sink says of the boundaries of entries.
+    pub packable: Option<bool>,
     /// Whether there are records that it never takes.
-    poison: bool,
+    pub poison: bool,
+    /// Whether calls with records of one shard wait for each other.
+    pub ordered: bool,
+}
+
+/// That a worker waits for a call; ends with the future of the call, however that ends.
+struct Waiting {
+    link: Arc<Link>,
+    call: usize,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.link.world.with(|state| state.ledger.on_wait_ended(self.call));
+    }
 }
 
 impl LinkedCalls {
     /// The sink behind `link`.
     #[must_use]
-    pub const fn new(link: Arc<Link>, worker: WorkerId, packable: Option<bool>, poison: bool) -> Self {
-        Self { link, worker, packable, poison }
+    pub const fn new(link: Arc<Link>, worker: WorkerId, rules: CallRules) -> Self {
+        Self { link, worker, rules }
     }
 
     /// Checks the entries of a call that begins, and gives the ids of their records.
@@ -56,9 +78,9 @@ impl LinkedCalls {
             let all: Vec<u64> = ids.iter().flatten().copied().collect();
             let found = state.ledger.on_begin_call(&state.stream, &self.worker, number, &all);
             state.check(found);
-            let mut shards: Vec<usize> = all.iter().filter_map(|id| state.stream.place(*id)).map(|at| at.0).collect();
-            shards.sort_unstable();
-            shards.dedup();
+            let shards: BTreeSet<usize> = all.iter().filter_map(|id| state.stream.place(*id)).map(|at| at.0).collect();
+            let found = state.ledger.on_wait(&state.stream, &self.worker, number, &shards, self.rules.ordered);
+            state.check(found);
             for shard in shards {
                 let key = LeaseKey::single_stream(&state.stream.shards()[shard].id);
                 let found = state.ledger.on_begin(&self.worker, &key, state.now, time_out);
@@ -77,13 +99,14 @@ impl CallSink for LinkedCalls {
     }
 
     async fn probe(&self) -> Result<CallTarget, SeamError> {
-        let packable = self.packable;
+        let packable = self.rules.packable;
         self.link.call(Seam::Sink, "DescribeDeliveryStream", String::new(), move |_| Ok(CallTarget { packable })).await
     }
 
     async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
         let (number, ids) = self.begin(entries, time_out);
-        let (link, worker, poison) = (Arc::clone(&self.link), self.worker.clone(), self.poison);
+        let _waiting = Waiting { link: Arc::clone(&self.link), call: number };
+        let (link, worker, poison) = (Arc::clone(&self.link), self.worker.clone(), self.rules.poison);
         let effect = move |world: &World| {
             let outcome = |ids: &Vec<u64>| {
                 if poison && ids.iter().any(|id| id % POISON == POISON - 1) {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::calls::{LinkedCalls, LinkedSetAside};
+use crate::calls::{CallRules, LinkedCalls, LinkedSetAside};
 use crate::lease_table::SimulatedLeaseTable;
 use crate::leases::LinkedLeases;
 use crate::network::Link;
@@ -121,6 +121,7 @@ impl Cluster {
         let chosen = usize::try_from(self.random.below(rows.len() as u64)).unwrap_or(0);
         if let Some(row) = rows.get(chosen) {
             self.world.note("?", format_args!("a stranger adds one to the counter {} of {}", row.counter, row.key));
+            self.world.with(|state| state.ledger.on_touch(&row.key));
             self.table.edit(&row.key, |row| row.counter = row.counter.next());
         }
     }
@@ -140,7 +141,7 @@ impl Cluster {
         let link = Link::new(name, Arc::clone(&self.world), self.plan.faults, self.began, self.random.fork());
         let settings = settings(&self.plan, &worker, self.random.next_u64());
         let ports = self.ports(&link, &settings);
-        let made = Worker::new(settings, ports, self.clock.clone()).expect("the default budget is enough");
+        let made = Worker::new(settings, ports, self.clock.clone()).expect("the budget is at least the least need");
         let status = made.status();
         let shutdown = CancellationToken::new();
         let task = tokio::task::spawn_local(made.run(shutdown.clone()));
@@ -156,7 +157,12 @@ impl Cluster {
                 settings.application.clone(),
             ))),
             SinkKind::Calls { packable, poison } => {
-                SinkPort::Calls(Arc::new(LinkedCalls::new(Arc::clone(link), worker.clone(), packable, poison)))
+                let ordered = self.plan.ordered_calls;
+                SinkPort::Calls(Arc::new(LinkedCalls::new(
+                    Arc::clone(link),
+                    worker.clone(),
+                    CallRules { packable, poison, ordered },
+                )))
             }
         };
         let set_aside: Arc<dyn SetAside> = Arc::new(LinkedSetAside::new(Arc::clone(link)));
@@ -314,6 +320,7 @@ fn settings(plan: &Plan, worker: &WorkerId, seed: u64) -> WorkerSettings {
     settings.time_outs.put = Duration::from_secs(15);
     settings.objects.buffer_size = plan.buffer_size;
     settings.objects.buffer_interval = plan.buffer_interval;
+    settings.memory_budget = plan.memory_budget;
     settings.calls.pack = Pack::Auto;
     settings.calls.pack_size = 100;
     settings.calls.ordering = if plan.ordered_calls { Ordering::PerShard } else { Ordering::Relaxed };

@@ -30,6 +30,10 @@ pub fn any_world(seed: u64) -> Plan {
     if random.below(2) == 0 {
         plan.iterator_life = Duration::from_millis(1_000 + random.below(20_000));
     }
+    if random.below(3) == 0 {
+        // The least: one fetch at a time.
+        plan.memory_budget = 64 << 20;
+    }
     plan.faults = faults(&mut random);
     plan.actions = actions(plan.workers, &mut random);
     plan

@@ -40,6 +40,8 @@ pub const RECORDED_FIRST: &str = "nothing is put before its intent is recorded";
 /// See the text.
 pub const NO_IDLE_REPEAT: &str = "a record is repeated only if its outcome was unknown or its lease moved";
 /// See the text.
+pub const ONE_CALL: &str = "where order is asked for, one call with records of a shard is under way";
+/// See the text.
 pub const SAME_OBJECT: &str = "two different objects never meet under one key";
 /// See the text.
 pub const ROWS_STAY: &str = "rows of listed shards are never deleted nor created again";
@@ -72,6 +74,8 @@ pub struct Ledger {
     objects: BTreeMap<u64, String>,
     deliveries: BTreeMap<u64, Vec<Delivery>>,
     answered_calls: BTreeSet<usize>,
+    /// The calls that a worker waits for, with the shards and tenures of their records.
+    open_calls: BTreeMap<usize, (WorkerId, BTreeSet<(usize, u64)>)>,
     /// The tenure of each shard whose records are in a call, as the call began.
     begun: BTreeMap<(usize, usize), u64>,
     /// The settled user records of each shard up to the first that is not.
@@ -81,6 +85,9 @@ pub struct Ledger {
     /// When the last write of a worker that the table took was first sent.
     proven: BTreeMap<(LeaseKey, WorkerId), Duration>,
     tenures: BTreeMap<LeaseKey, u64>,
+    /// Rows that a stranger wrote since they were taken. It may have left what a renewal of unknown outcome would have: such a
+    /// lease counts as proven although nobody wrote it when its holder believes.
+    touched: BTreeSet<LeaseKey>,
     /// The keys that stand in an intent that was recorded.
     announced: BTreeSet<String>,
     /// How often a record was delivered again.
@@ -99,12 +106,14 @@ impl Ledger {
             objects: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             answered_calls: BTreeSet::new(),
+            open_calls: BTreeMap::new(),
             begun: BTreeMap::new(),
             prefix: BTreeMap::new(),
             ended: BTreeSet::new(),
             created: BTreeSet::new(),
             proven: BTreeMap::new(),
             tenures: BTreeMap::new(),
+            touched: BTreeSet::new(),
             announced: BTreeSet::new(),
             repeats: 0,
         }
@@ -149,7 +158,7 @@ impl Ledger {
     pub fn on_begin(&self, worker: &WorkerId, key: &LeaseKey, now: Duration, lasts: Duration) -> Found {
         let proven = self.proven.get(&(key.clone(), worker.clone())).copied();
         let holds = proven.is_some_and(|proven| now + lasts <= proven + self.failover);
-        require(!self.rules || holds, PROVEN, || {
+        require(!self.rules || holds || self.touched.contains(key), PROVEN, || {
             format!("{worker} begins to deliver {key} at {now:?} for {lasts:?}, its lease was proven at {proven:?}")
         })
     }
@@ -208,6 +217,34 @@ impl Ledger {
         Ok(())
     }
 
+    /// A worker begins to wait for a call with records of these shards. `ordered`: whether it promised to wait for one at a time.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_wait(
+        &mut self,
+        stream: &Stream,
+        worker: &WorkerId,
+        call: usize,
+        shards: &BTreeSet<usize>,
+        ordered: bool,
+    ) -> Found {
+        // What an earlier tenure left on its way is as unknown as what another worker did.
+        let tenures: BTreeSet<(usize, u64)> =
+            shards.iter().map(|shard| (*shard, self.tenure(stream, *shard))).collect();
+        let overtakes = self.open_calls.iter().find(|(_, (who, open))| who == worker && !open.is_disjoint(&tenures));
+        let found = require(!ordered || overtakes.is_none(), ONE_CALL, || {
+            format!("{worker} begins call {call} with records of {tenures:?} while {overtakes:?} is under way")
+        });
+        self.open_calls.insert(call, (worker.clone(), tenures));
+        found
+    }
+
+    /// A worker waits no more for a call, whether or not it heard how it ended.
+    pub fn on_wait_ended(&mut self, call: usize) {
+        self.open_calls.remove(&call);
+    }
+
     fn tenure(&self, stream: &Stream, shard: usize) -> u64 {
         let key = LeaseKey::single_stream(&stream.shards()[shard].id);
         self.tenures.get(&key).copied().unwrap_or(0)
@@ -256,6 +293,11 @@ impl Ledger {
 
     // === Rows ===
 
+    /// A stranger wrote a row.
+    pub fn on_touch(&mut self, key: &LeaseKey) {
+        self.touched.insert(key.clone());
+    }
+
     /// A row was created.
     ///
     /// # Errors
@@ -279,6 +321,7 @@ impl Ledger {
         let Sent { first: first_sent, takes } = sent;
         let key = &after.key;
         if takes {
+            self.touched.remove(key);
             *self.tenures.entry(key.clone()).or_default() += 1;
         }
         let proven = self.proven.entry((key.clone(), worker.clone())).or_default();

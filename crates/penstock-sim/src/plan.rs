@@ -68,6 +68,8 @@ pub struct Plan {
     pub buffer_size: u64,
     /// The age that closes a batch.
     pub buffer_interval: Duration,
+    /// The bytes that a worker may hold.
+    pub memory_budget: u64,
     /// Whether calls of one shard keep their order.
     pub ordered_calls: bool,
     /// What goes wrong on the way.
@@ -93,6 +95,7 @@ impl Plan {
             iterator_life: Duration::from_secs(300),
             buffer_size: 60,
             buffer_interval: Duration::from_secs(5),
+            memory_budget: 256 << 20,
             ordered_calls: false,
             faults: Faults::default(),
             actions: Vec::new(),
