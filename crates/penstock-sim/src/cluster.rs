@@ -144,7 +144,7 @@ impl Cluster {
         let made = Worker::new(settings, ports, self.clock.clone()).expect("the budget is at least the least need");
         let status = made.status();
         let shutdown = CancellationToken::new();
-        let task = tokio::task::spawn_local(made.run(shutdown.clone()));
+        let task = tokio::spawn(made.run(shutdown.clone()));
         self.members.push(Member { slot, worker, link, shutdown, task, status });
     }
 

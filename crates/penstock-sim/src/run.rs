@@ -53,7 +53,7 @@ pub fn run(plan: &Plan) -> Run {
     PANICS.with_borrow_mut(Vec::clear);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime without IO needs nothing");
-    let (world, settled_at) = tokio::task::LocalSet::new().block_on(&runtime, drive(plan));
+    let (world, settled_at) = runtime.block_on(drive(plan));
     drop(runtime);
     world.with(|state| {
         if let Some(panic) = PANICS.with_borrow(|panics| panics.first().cloned()) {

@@ -1,5 +1,6 @@
 //! Runs plans by their seeds, on all processors, and tells of the first that fails how to run it alone.
 
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +28,10 @@ fn number(name: &str) -> Option<u64> {
 pub fn all(test: &str, count: u64, plan: impl Fn(u64) -> Plan + Sync) {
     if let Some(seed) = number("PENSTOCK_SIM_SEED") {
         let run = run::run(&plan(seed));
+        let told = write!(std::io::stdout(), "{:#?}\n{}", plan(seed), run.trace.text());
+        told.expect("the trace can be shown");
         if let Err(violation) = &run.outcome {
-            panic!("{}\n{:#?}\nseed {seed}: {violation}", run.trace.text(), plan(seed));
+            panic!("seed {seed}: {violation}");
         }
         return;
     }

@@ -21,10 +21,12 @@ fn a_run_repeats_byte_for_byte() {
 }
 
 /// Seeds that failed once: of the generator as it stands, so a change of it takes them out of here.
+const FAILED_ONCE: &[u64] = &[133];
+
 #[test]
 fn worlds_that_once_failed() {
-    for seed in [133] {
-        let run = run::run(&any_world(seed));
+    for seed in FAILED_ONCE {
+        let run = run::run(&any_world(*seed));
         assert!(run.outcome.is_ok(), "seed {seed}: {:?}", run.outcome);
     }
 }
