@@ -132,10 +132,11 @@ pub async fn check_credentials(config: &SdkConfig, what_for: &str) -> Result<(),
     }
 }
 
+/// What to do comes first: what the chain says is long.
 fn no_credentials(why: &str) -> String {
     format!(
-        "no AWS credentials: {why}; give the task or instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and \
-         AWS_SECRET_ACCESS_KEY"
+        "no AWS credentials: give the task or instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY; the SDK says: {why}"
     )
 }
 

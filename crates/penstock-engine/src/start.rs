@@ -108,7 +108,7 @@ impl Starter {
 }
 
 /// An error that may be gone in a moment.
-trait Passing: std::error::Error {
+trait Passing: std::error::Error + 'static {
     fn may_pass(&self) -> bool;
 }
 

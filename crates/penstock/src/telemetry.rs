@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use penstock_engine::ports::SeamError;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
@@ -59,18 +60,19 @@ pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-/// An error with its causes in one line, each said once: an outer message often has the inner one in it already. A list of
-/// configuration problems stays a list.
+/// An error with its causes in one line, each said once: an outer message often has the inner one in it already. What lies behind
+/// an error of a seam is left out, since its message says it in words for an operator. A list of configuration problems stays a
+/// list.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     if error.is::<Problems>() {
         return error.to_string();
     }
-    error.chain().map(|cause| unbroken(&cause.to_string())).fold(String::new(), |line, cause| {
-        match (line.is_empty(), line.contains(&cause)) {
-            (true, _) => cause,
-            (false, true) => line,
-            (false, false) => format!("{line}: {cause}"),
-        }
+    let seam = error.chain().position(|cause| cause.is::<SeamError>()).unwrap_or(usize::MAX);
+    let causes = error.chain().take(seam.saturating_add(1)).map(|cause| unbroken(&cause.to_string()));
+    causes.fold(String::new(), |line, cause| match (line.is_empty(), line.contains(&cause)) {
+        (true, _) => cause,
+        (false, true) => line,
+        (false, false) => format!("{line}: {cause}"),
     })
 }
 
@@ -81,6 +83,7 @@ fn unbroken(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
+    use penstock_engine::ports::ErrorClass;
 
     use super::*;
 
@@ -88,5 +91,13 @@ mod tests {
     fn an_error_is_one_line_and_says_nothing_twice() {
         let error = anyhow!("refused\n  by all").context("asking failed: refused by all").context("starting");
         assert_eq!(one_line(&error), "starting: asking failed: refused by all");
+    }
+
+    #[test]
+    fn behind_an_error_of_a_seam_there_is_nothing_for_an_operator() {
+        let cause = std::io::Error::other("Error { code: 7 }");
+        let error = SeamError::new("GetRecords", "clicks", ErrorClass::Denied, "not allowed").with_source(cause);
+        let error = anyhow::Error::new(error).context("starting");
+        assert_eq!(one_line(&error), "starting: GetRecords on clicks failed: not allowed");
     }
 }

@@ -55,6 +55,6 @@ pub enum TableProblem {
         problem: String,
     },
     /// The store could not be asked or did not allow it.
-    #[error(transparent)]
+    #[error("{0}")]
     Unusable(#[from] SeamError),
 }

@@ -112,18 +112,20 @@ impl ShardContext {
     }
 }
 
-/// An error with all its causes, for one line in the log.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, for one line in the log. What lies behind an error of a seam is left out: its message says it already,
+/// in words for an operator.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // A message of a seam has its cause in it already.
+    let mut current = error;
+    while !current.is::<SeamError>()
+        && let Some(cause) = current.source()
+    {
+        let said = cause.to_string();
         if !text.contains(&said) {
             text.push_str(": ");
             text.push_str(&said);
         }
-        cause = error.source();
+        current = cause;
     }
     text
 }
