@@ -25,7 +25,7 @@ pub const LEAST_FILL: u64 = 40 * 1024 * 1024;
 /// How long somebody waits for memory until the largest open batch is sealed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Permits are counted in KiB: a semaphore takes 32 bits at a time.
+/// Permits are counted in KiB begun: a semaphore takes 32 bits at a time, and many small things must not count as nothing.
 const UNIT: u64 = 1024;
 
 /// The budget cannot hold what the least working process needs.
@@ -51,6 +51,8 @@ struct Inner {
     fetch: Arc<Semaphore>,
     fill: Arc<Semaphore>,
     fill_total: u64,
+    /// The most of `fill` that [`EntriesPermit`]s take.
+    entries: Arc<Semaphore>,
     budget: u64,
     used: AtomicU64,
     gauge: Gauge,
@@ -72,6 +74,14 @@ struct Slot {
     seal: Arc<Notify>,
 }
 
+/// What taking a chunk apart added to it. All of them together leave three quarters of what is for filling, since their holders
+/// wait for memory themselves: if they held all of it, no seal could give any back.
+#[derive(Debug)]
+pub(crate) struct EntriesPermit {
+    _fill: Permit,
+    _share: OwnedSemaphorePermit,
+}
+
 /// A part of the budget. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Permit {
@@ -90,12 +100,14 @@ impl MemoryBudget {
             return Err(BudgetTooSmall { budget });
         }
         let fetch_total = (budget / 4).max(MAX_RESPONSE);
-        let fill_total = budget - fetch_total;
+        // In whole units, so that all of it can be asked for.
+        let fill_total = (budget - fetch_total) / UNIT * UNIT;
         Ok(Self {
             inner: Arc::new(Inner {
                 fetch: semaphore(fetch_total),
                 fill: semaphore(fill_total),
                 fill_total,
+                entries: semaphore(fill_total / 4),
                 budget,
                 used: AtomicU64::new(0),
                 gauge,
@@ -123,7 +135,25 @@ impl MemoryBudget {
         Some(self.permit(permit, bytes))
     }
 
+    /// Takes `bytes` for the entries of a chunk, if they are there and entries do not take too much already. Waits for nothing.
+    pub(crate) fn try_acquire_entries(&self, bytes: u64) -> Option<EntriesPermit> {
+        let share = Arc::clone(&self.inner.entries).try_acquire_many_owned(units(bytes)).ok()?;
+        Some(EntriesPermit { _fill: self.try_acquire_fill(bytes)?, _share: share })
+    }
+
+    /// The most that one who appends asks for at once. With it, the half that a replay may hold, and the entries of chunks, all
+    /// that is for filling is spoken for: whoever waits gets his turn once open batches are sealed.
+    pub(crate) fn slice_limit(&self) -> u64 {
+        self.inner.fill_total / 4
+    }
+
+    /// The most that a replay holds.
+    pub(crate) fn replay_limit(&self) -> u64 {
+        self.inner.fill_total / 2
+    }
+
     /// All that is for filling and flying.
+    #[cfg(test)]
     pub(crate) fn fill_total(&self) -> u64 {
         self.inner.fill_total
     }
@@ -200,7 +230,7 @@ fn semaphore(bytes: u64) -> Arc<Semaphore> {
 }
 
 fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes / UNIT).unwrap_or(u32::MAX)
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
 // === Permit ===
@@ -214,15 +244,17 @@ impl Permit {
 
     /// Gives back what is beyond `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: u64) {
-        if bytes >= self.bytes {
-            return;
-        }
-        let surplus = units(self.bytes) - units(bytes);
-        if let Some(permit) = &mut self.permit {
-            drop(permit.split(surplus as usize));
-        }
+        let bytes = bytes.min(self.bytes);
         self.budget.account(0, self.bytes - bytes);
         self.bytes = bytes;
+        self.trim();
+    }
+
+    /// Gives back the units that are not begun.
+    fn trim(&mut self) {
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(permit.num_permits().saturating_sub(units(self.bytes) as usize)));
+        }
     }
 
     /// Takes over what `other` stands for; both are of the same part of the budget.
@@ -233,6 +265,8 @@ impl Permit {
             (Some(_), None) => {}
         }
         self.bytes += std::mem::take(&mut other.bytes);
+        // Each had its own unit begun.
+        self.trim();
     }
 }
 
@@ -321,6 +355,31 @@ mod tests {
         assert_eq!(budget.used(), MIB);
         drop(one);
         assert!(budget.try_acquire_fill(40 * MIB).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_small_permits_count_as_much_as_a_large_one() {
+        let budget = budget(64);
+        let mut held = budget.acquire_fill(900).await;
+        for _ in 1..40 * 1024 {
+            held.merge(budget.try_acquire_fill(900).expect("each takes a unit at most"));
+        }
+        assert_eq!(budget.used(), held.bytes());
+        let left = 40 * MIB - 40 * 1024 * 900;
+        assert!(budget.try_acquire_fill(left + UNIT).is_none());
+        assert!(budget.try_acquire_fill(left - UNIT).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn entries_of_chunks_leave_room_for_what_is_appended() {
+        let budget = budget(64);
+        let held = [budget.try_acquire_entries(7 * MIB), budget.try_acquire_entries(7 * MIB)];
+        assert!(held[0].is_some() && held[1].is_none());
+        let replay = budget.acquire_fill(budget.replay_limit()).await;
+        assert!(budget.try_acquire_fill(budget.slice_limit()).is_some());
+        drop((held, replay));
+        assert_eq!(budget.used(), 0);
+        assert!(budget.try_acquire_entries(10 * MIB).is_some(), "what was given back can be taken again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -369,8 +369,8 @@ async fn room(
     slice: Option<Slice>,
 ) -> Option<(Permit, mpsc::OwnedPermit<PackerMessage>, Slice)> {
     let Some(slice) = slice else { return std::future::pending().await };
-    let bytes = slice.encoded_at_most + slice.memory;
     let budget = &ctx.worker.budget;
+    let bytes = (slice.encoded_at_most + slice.memory).min(budget.slice_limit());
     let permit = match budget.try_acquire_fill(bytes) {
         Some(permit) => permit,
         None => budget.acquire_fill(bytes).await,

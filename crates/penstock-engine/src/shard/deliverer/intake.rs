@@ -8,7 +8,7 @@ use penstock_core::checkpoint::Admission;
 use penstock_core::chunk::Chunk;
 use penstock_core::position::{Position, RecordPosition};
 
-use crate::budget::Permit;
+use crate::budget::{EntriesPermit, Permit};
 use crate::shard::context::ShardContext;
 
 /// A slice is what is appended between two looks at the limits of a batch: small enough not to overshoot by much.
@@ -27,7 +27,7 @@ pub(super) struct Intake {
     end: usize,
     _permit: Permit,
     /// For what taking the chunk apart added, as far as there was room.
-    _entries: Option<Permit>,
+    _entries: Option<EntriesPermit>,
 }
 
 /// Some neighbouring user records of a chunk.
@@ -64,7 +64,7 @@ impl Intake {
             return None;
         }
         let entries = taken.memory().saturating_sub(permit.bytes());
-        let entries = ctx.worker.budget.try_acquire_fill(entries);
+        let entries = ctx.worker.budget.try_acquire_entries(entries);
         Some(Self { taken: Arc::new(taken), next, end, _permit: permit, _entries: entries })
     }
 
@@ -103,9 +103,13 @@ impl Intake {
         }
         let aside = self.taken.runs(range.clone()).filter(|(_, fate)| *fate == Fate::SetAside);
         // Base64 in a line of JSON.
-        encoded_at_most += aside.map(|(run, _)| payload + run.len() as u64 * SET_ASIDE_FRAME).sum::<u64>();
+        encoded_at_most += aside.map(|(run, _)| self.set_aside_at_most(run)).sum::<u64>();
         let memory = payload + range.len() as u64 * RECORD_OVERHEAD;
         Slice { range, encoded_at_most, memory }
+    }
+
+    fn set_aside_at_most(&self, run: Range<usize>) -> u64 {
+        run.map(|index| self.taken.records.get(index).data.len() as u64 / 3 * 4 + SET_ASIDE_FRAME).sum()
     }
 
     /// Takes a slice off. `true` if the chunk is used up.

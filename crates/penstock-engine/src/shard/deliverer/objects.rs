@@ -348,9 +348,10 @@ async fn landing(flight: &mut Option<BoxFuture<'static, Result<Box<Batch>, Stopp
 async fn room(ctx: &ShardContext, slice: Option<Slice>) -> (Permit, Slice) {
     let Some(slice) = slice else { return std::future::pending().await };
     let budget = &ctx.worker.budget;
-    let permit = match budget.try_acquire_fill(slice.encoded_at_most) {
+    let bytes = slice.encoded_at_most.min(budget.slice_limit());
+    let permit = match budget.try_acquire_fill(bytes) {
         Some(permit) => permit,
-        None => budget.acquire_fill(slice.encoded_at_most).await,
+        None => budget.acquire_fill(bytes).await,
     };
     (permit, slice)
 }

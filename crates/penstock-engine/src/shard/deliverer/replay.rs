@@ -199,18 +199,24 @@ impl Replay {
             self.tally.records += admission.records;
             self.tally.bytes += slice.range.clone().map(|index| records.get(index).data.len() as u64).sum::<u64>();
             self.tally.arrival = Some(admission.arrival);
+            if let Some(held) = &mut self.permit {
+                held.shrink_to(self.writer.memory());
+            }
             if intake.advance(&slice) {
                 return Ok(());
             }
+            // Encoding takes time, and a long chunk has many slices: others come first, the leases above all.
+            tokio::task::yield_now().await;
         }
     }
 
-    /// An intent is rebuilt whole: beyond all there is for filling, it is held without a permit.
+    /// An intent is rebuilt whole: beyond half of what there is for filling, it is held without a permit. The other half lets the
+    /// shards go on whose chunks hold the memory that this one needs to read.
     async fn hold(&mut self, bytes: u64) {
         let budget = &self.ctx.worker.budget;
         let held = self.permit.as_ref().map_or(0, Permit::bytes);
-        let room = budget.fill_total().saturating_sub(held);
-        let permit = budget.acquire_fill(bytes.min(room)).await;
+        let room = budget.replay_limit().saturating_sub(held);
+        let permit = budget.acquire_fill(bytes.min(room).min(budget.slice_limit())).await;
         match &mut self.permit {
             Some(held) => held.merge(permit),
             none @ None => *none = Some(permit),
