@@ -48,7 +48,8 @@ fn everything(proxy: String, _: Services) -> Services {
 /// A rule that fires at each first `fail` of `fail + pass` calls.
 fn rule(service: &str, operation: &str, (fail, pass): (u32, u32), effect: &Value) -> Value {
     let mut rule = json!({"service": service, "operation": operation, "sequence": {"fail": fail, "pass": pass}});
-    rule.as_object_mut().unwrap().extend(effect.as_object().unwrap().clone());
+    let (fields, effect) = (rule.as_object_mut().expect("an object"), effect.as_object().expect("an object"));
+    fields.extend(effect.clone());
     rule
 }
 
@@ -77,7 +78,7 @@ fn exactly_once_through(rules: &[Value]) {
     let fired: BTreeSet<String> =
         world.proxy.fired().iter().map(|event| event["operation"].as_str().unwrap_or_default().to_owned()).collect();
     for rule in rules {
-        let operation = rule["operation"].as_str().unwrap();
+        let operation = rule["operation"].as_str().expect("a rule names its operation");
         assert!(fired.contains(operation), "no fault met {operation}: {fired:?}");
     }
     world.proxy.clear();

@@ -38,21 +38,23 @@ fn job(account: &Account, local: &Local, sink: &str) -> Job {
 
 /// The peak of the resident set, in bytes, and the CPU time so far, in seconds.
 fn taken(worker: &Worker) -> (u64, f64) {
-    let status = fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let kib: u64 = peak.trim().trim_end_matches(" kB").trim().parse().unwrap();
-    let stat = fs::read_to_string(format!("/proc/{}/stat", worker.pid())).unwrap();
-    // Behind the name, which may hold anything: utime and stime are the 14th and 15th field, in hundredths.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    (kib * 1024, ticks / 100.0)
+    let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", worker.pid())).expect("it runs, on Linux");
+    let status = proc("status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("proc(5) has it");
+    let kib: u64 = peak.trim().trim_end_matches(" kB").trim().parse().expect("a number of kB");
+    // Behind the name, which may hold anything: utime and stime are the 14th and 15th field, in hundredths of a second.
+    let stat = proc("stat");
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>().expect("a count of ticks"));
+    (kib * 1024, ticks.sum::<f64>() / 100.0)
 }
 
 /// Many shards with nothing in them, until each was fetched often enough to be called idle.
 fn idle() -> Row {
     let (account, local) = (Account::new(), Local::start(&["--no-limits"]));
     Stream::create(&local.endpoint(), &account, "clicks", IDLE_SHARDS);
-    let mut worker = Worker::start(&job(&account, &local, ""), "idle");
+    let job = job(&account, &local, "");
+    let mut worker = Worker::start(&job, "idle");
     let started = Instant::now();
     let held = f64::from(IDLE_SHARDS);
     wait_until("all shards are held", SOON * 3, || worker.metrics().sum("penstock_leases_held") == held);
@@ -111,6 +113,7 @@ fn record(number: u64) -> Vec<u8> {
     text.into_bytes()
 }
 
+#[expect(clippy::print_stderr, reason = "the table is what this is run for")]
 fn show(rows: &[Row]) {
     eprintln!("{:<28} {:>8} {:>10} {:>10} {:>12}", "", "took", "peak RSS", "CPU", "CPU per GB");
     for Row { what, delivered_bytes, took, peak, cpu } in rows {

@@ -116,7 +116,8 @@ fn endpoints(services: &Services, sqlite: bool) -> String {
     let Services { kinesis, dynamodb, firehose, s3 } = services;
     let mut lines = String::new();
     for (name, endpoint) in [("kinesis", kinesis), ("dynamodb", dynamodb), ("firehose", firehose), ("s3", s3)] {
-        if !endpoint.is_empty() && !(sqlite && name == "dynamodb") {
+        let is_idle = sqlite && name == "dynamodb";
+        if !endpoint.is_empty() && !is_idle {
             writeln!(lines, "{name} = \"{endpoint}\"").expect("a string takes all that is written");
         }
     }
