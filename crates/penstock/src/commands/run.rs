@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -20,6 +21,10 @@ use crate::config::{Surroundings, load};
 use crate::wiring::aws::Aws;
 use crate::wiring::{ports, settings};
 use crate::{admin, telemetry};
+
+/// Signals within this time of the first are the same request: timeout(1) sends its signal to the process and then to its whole
+/// group, and a terminal's Ctrl-C comes beside that of whoever passes it on.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT; a second signal ends the process at once.
 ///
@@ -118,7 +123,11 @@ async fn cancel_on_signal(mut signals: Signals, shutdown: CancellationToken) {
     let signal = signals.next().await;
     info!(signal, "draining: no new leases, no new fetches; a second signal ends at once");
     shutdown.cancel();
-    let signal = signals.next().await;
+    let begun = Instant::now();
+    let mut signal = signals.next().await;
+    while begun.elapsed() < SAME_SIGNAL {
+        signal = signals.next().await;
+    }
     warn!(signal, "ending at once; what is in flight is read again by the next owner");
     std::process::exit(i32::from(EXIT_UNDELIVERED));
 }
