@@ -3,7 +3,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::fakes::*;
-use crate::ports::ErrorClass;
+use crate::ports::{ErrorClass, OpenAt};
 use crate::status::SinkStatus;
 
 const SHARD: &str = "shardId-000000000000";
@@ -166,6 +166,28 @@ async fn of_a_trimmed_intent_whose_object_is_there_already_nothing_is_missing() 
     assert_eq!(world.checkpoint(SHARD), Position::TrimHorizon);
     world.stream.trim(SHARD, 15);
     let second = world.objects("w-2");
+    until("the commit", || world.checkpoint(SHARD) == Position::After(position(40))).await;
+    assert!(second.status.snapshot().totals.gaps.is_empty());
+    second.stop().await;
+    assert_eq!(world.objects.lines(), lines(1..=40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_answer_without_the_records_of_an_intent_does_not_give_them_up() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=40);
+    world.objects.put_faults.add(ErrorClass::Transient, 10_000);
+    let first = world.objects("w-1");
+    until("the intent", || world.table.rows.lock().unwrap().values().any(|row| row.intent.is_some())).await;
+    first.run.abort();
+    world.objects.put_faults.clear();
+    let hide =
+        || std::mem::take(&mut world.stream.shards.lock().unwrap().get_mut(&ShardId::new(SHARD)).unwrap().records);
+    let records = hide();
+    let second = world.objects("w-2");
+    until("the replay", || world.stream.opened.lock().unwrap().contains(&OpenAt::At(sequence(1)))).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.stream.shards.lock().unwrap().get_mut(&ShardId::new(SHARD)).unwrap().records = records;
     until("the commit", || world.checkpoint(SHARD) == Position::After(position(40))).await;
     assert!(second.status.snapshot().totals.gaps.is_empty());
     second.stop().await;

@@ -32,6 +32,10 @@ use crate::shard::resume::ReadFrom;
 pub(crate) const COOL_DOWN: Duration = Duration::from_secs(60);
 /// Without a record for so long, somebody else may try: other replays wait behind this one.
 const READ_STALL: Duration = Duration::from_secs(120);
+/// How often records are looked for that are not there, and how long after each other: from their absence follows that they are
+/// given up, and one answer alone may be an old one.
+const LOOKS: u32 = 3;
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Attempts to put an object of somebody else's intent, over about a minute; then somebody else may try.
 const ATTEMPTS: u32 = 8;
 
@@ -129,6 +133,27 @@ impl Replay {
     // === Reading ===
 
     async fn read(&mut self) -> Result<(), Stopped> {
+        for _ in 1..LOOKS {
+            self.look().await?;
+            // That a later record stands in their place is proof enough.
+            if self.tally.records > 0 || self.tally.trimmed {
+                return Ok(());
+            }
+            tracing::warn!(shard = %self.ctx.identity.shard, first = %self.intent.first, "the records of the intent are not there");
+            tokio::select! {
+                // Biased: a lease that is lost is not waited with.
+                biased;
+                () = self.ctx.cut.cancelled() => return Err(Stopped::Lost),
+                () = self.ctx.worker.clock.sleep(LOOK_AGAIN) => {}
+            }
+        }
+        self.look().await?;
+        self.tally.trimmed |= self.tally.records == 0;
+        Ok(())
+    }
+
+    /// Reads the records once, as far as they are there.
+    async fn look(&mut self) -> Result<(), Stopped> {
         let (out, mut items) = mpsc::channel(CHUNKS_IN_CHANNEL);
         let reader = Reader::new(Arc::clone(&self.ctx), ReadFrom::intent(&self.intent.first), out);
         // Ends with this function.
@@ -150,10 +175,7 @@ impl Replay {
                         return Ok(());
                     }
                 }
-                Some(ReaderItem::NothingThere | ReaderItem::End { .. }) => {
-                    self.tally.trimmed |= self.tally.records == 0;
-                    return Ok(());
-                }
+                Some(ReaderItem::NothingThere | ReaderItem::End { .. }) => return Ok(()),
                 None => return Err(ShardError::Gone("reader").into()),
             }
         }
