@@ -12,7 +12,7 @@ use penstock_core::coordinator::api::GapReason;
 use penstock_core::position::SequenceNumber;
 use penstock_core::random::Random;
 use penstock_core::shard::ChildShard;
-use penstock_core::time::Instant;
+use penstock_core::time::{Instant, UnixMillis};
 use tokio::sync::mpsc;
 
 use super::context::{ShardContext, backoff, chain};
@@ -31,6 +31,8 @@ const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 const FULL_PAGE_PAUSE: Duration = Duration::from_secs(5);
 /// Between attempts that only an operator can make succeed: permissions, keys, a stream that is gone.
 const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
+/// The service does not trim to the second.
+const TRIM_SLACK: Duration = Duration::from_secs(60);
 
 /// What a reader hands downstream.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub(crate) struct Reader {
     handed: Option<SequenceNumber>,
     /// Whether the place of the checkpoint was looked at.
     arrived: bool,
+    /// Everything that came before this was read, by the last answer.
+    read_until: Option<UnixMillis>,
     next_fetch: Instant,
     last_page: u64,
     failures: u32,
@@ -87,6 +91,7 @@ impl Reader {
             out,
             handed: None,
             arrived: false,
+            read_until: None,
             next_fetch: Instant::default(),
             last_page: 0,
             failures: 0,
@@ -179,7 +184,11 @@ impl Reader {
         }
         self.failures = 0;
         self.replaced = false;
-        self.ctx.cell.answered(self.ctx.worker.clock.now().instant, behind);
+        self.notice_outrun().await;
+        let now = self.ctx.worker.clock.now();
+        let behind_by = i64::try_from(behind.as_millis()).unwrap_or(i64::MAX);
+        self.read_until = Some(UnixMillis(now.wall.0.saturating_sub(behind_by)));
+        self.ctx.cell.answered(now.instant, behind);
         self.last_page = chunk.payload_bytes();
         self.next_fetch = began.after(self.pace(behind));
         tracing::debug!(
@@ -314,7 +323,19 @@ impl Reader {
         let worker = &self.ctx.worker;
         let Some(checkpoint) = &self.from.checkpoint else { return };
         let Some(arrival) = checkpoint.arrival else { return };
-        let age = worker.clock.now().wall.since(arrival);
+        self.notice_older_than_kept(worker.clock.now().wall.since(arrival)).await;
+    }
+
+    /// Between the last answer and this one more time has passed than the stream keeps records: the service goes on in silence
+    /// with the oldest that it has.
+    async fn notice_outrun(&self) {
+        let Some(until) = self.read_until else { return };
+        let age = self.ctx.worker.clock.now().wall.since(until);
+        self.notice_older_than_kept(age.saturating_sub(TRIM_SLACK)).await;
+    }
+
+    async fn notice_older_than_kept(&self, age: Duration) {
+        let worker = &self.ctx.worker;
         if age <= worker.stream.retention {
             return;
         }

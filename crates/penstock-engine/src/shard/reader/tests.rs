@@ -202,6 +202,23 @@ async fn nothing_left_behind_an_old_checkpoint_is_a_gap_and_behind_a_young_one_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_trimmed_while_nobody_took_chunks_is_a_gap_and_an_idle_day_is_none() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=90);
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(10).await, lines(1..=10));
+    tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
+    stream.trim(SHARD, 70);
+    let rest = reading.records(50).await;
+    assert_eq!(rest, [lines(11..=40), lines(71..=90)].concat(), "three were on their way");
+    assert_eq!(reading.gaps("trimmed"), 1);
+    tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
+    stream.put(SHARD, 91..=92);
+    assert_eq!(reading.records(2).await, lines(91..=92));
+    assert_eq!(reading.gaps("trimmed"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_a_shard_names_its_children_after_the_last_record() {
     let stream = FakeStream::new(&[SHARD]);
     stream.put(SHARD, 1..=10);
