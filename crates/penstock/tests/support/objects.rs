@@ -136,6 +136,13 @@ impl Reader {
         self.objects.values()
     }
 
+    /// In the order of the positions at which they begin.
+    pub(crate) fn in_order(&self) -> Vec<&Finished> {
+        let mut objects: Vec<&Finished> = self.objects.values().collect();
+        objects.sort_by(|a, b| by_position(first_of(a), first_of(b)));
+        objects
+    }
+
     /// The different records that are there by now.
     pub(crate) fn found(&mut self) -> u64 {
         self.look();
@@ -186,10 +193,8 @@ impl Reader {
     }
 
     fn proof(&self) -> Proof {
-        let mut objects: Vec<&Finished> = self.objects.values().collect();
-        objects.sort_by(|a, b| by_position(first_of(a), first_of(b)));
         let mut proof = Proof::default();
-        for object in objects {
+        for object in self.in_order() {
             let lines = object.content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             lines.for_each(|line| proof.look(line, &object.key));
         }
