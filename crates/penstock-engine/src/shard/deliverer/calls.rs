@@ -278,7 +278,9 @@ impl CallDeliverer {
 
     /// Gives back what is not handed on, so that other shards have the memory.
     fn halt(&mut self, at: &RecordPosition, reason: &SetAsideReason) {
-        let problem = format!("halted at {at}: {reason}, and no place to set it aside is configured");
+        let problem = format!(
+            "halted at {at}: {reason}, and no place to set it aside is configured: set sink.set_aside_bucket or sink.set_aside_path"
+        );
         tracing::error!(stream = %self.ctx.identity.stream, shard = %self.ctx.identity.shard, problem, "the shard is halted");
         self.ctx.cell.halted(problem);
         self.halted = true;
