@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::{CallRules, LinkedCalls, LinkedSetAside};
+use crate::kcl::KclWorker;
 use crate::lease_table::SimulatedLeaseTable;
 use crate::leases::LinkedLeases;
 use crate::network::Link;
@@ -45,6 +46,7 @@ pub struct Cluster {
     began: Instant,
     random: Random,
     members: Vec<Member>,
+    kcl: KclWorker,
     started: u64,
 }
 
@@ -79,6 +81,7 @@ impl Cluster {
             began: Instant::now(),
             random,
             members: Vec::new(),
+            kcl: KclWorker::default(),
             started: 0,
         }
     }
@@ -111,6 +114,9 @@ impl Cluster {
                 }
             }
             Action::Touch => self.touch(),
+            Action::KclTakes => self.kcl.take(&self.world, &self.table, &mut self.random),
+            Action::KclCheckpoints => self.kcl.checkpoint(&self.world, &self.table, &mut self.random),
+            Action::KclLeaves => self.kcl.leave(&self.world, &self.table),
             Action::Split | Action::Merge => {}
         }
     }
@@ -140,7 +146,7 @@ impl Cluster {
         let worker = WorkerId::new(&name);
         let link = Link::new(name, Arc::clone(&self.world), self.plan.faults, self.began, self.random.fork());
         let settings = settings(&self.plan, &worker, self.random.next_u64());
-        let ports = self.ports(&link, &settings);
+        let ports = self.ports(slot, &link, &settings);
         let made = Worker::new(settings, ports, self.clock.clone()).expect("the budget is at least the least need");
         let status = made.status();
         let shutdown = CancellationToken::new();
@@ -148,13 +154,20 @@ impl Cluster {
         self.members.push(Member { slot, worker, link, shutdown, task, status });
     }
 
-    fn ports(&self, link: &Arc<Link>, settings: &WorkerSettings) -> Ports {
+    /// What the worker in `slot` that starts now ends each line of an object with.
+    fn delimiter(&self, slot: Slot) -> &'static [u8] {
+        let differs = slot % 2 == 1 || self.started > self.plan.workers as u64;
+        if self.plan.mixed_settings && differs { b"\r\n" } else { b"\n" }
+    }
+
+    fn ports(&self, slot: Slot, link: &Arc<Link>, settings: &WorkerSettings) -> Ports {
         let worker = settings.worker.clone();
         let sink = match self.plan.sink {
             SinkKind::Objects => SinkPort::Objects(Arc::new(LinkedObjects::new(
                 Arc::clone(link),
                 worker.clone(),
                 settings.application.clone(),
+                self.delimiter(slot),
             ))),
             SinkKind::Calls { packable, poison } => {
                 let ordered = self.plan.ordered_calls;
@@ -315,6 +328,7 @@ fn check(member: &Member, state: &mut crate::world::State) {
 fn settings(plan: &Plan, worker: &WorkerId, seed: u64) -> WorkerSettings {
     let mut settings = WorkerSettings::new(ApplicationName::new("simulated"), worker.clone(), seed);
     settings.leases.failover_time = FAILOVER;
+    settings.leases.initial_position = plan.initial;
     settings.source.fetch_interval = Duration::from_millis(400);
     // A put that nobody answers is tried again within the run.
     settings.time_outs.put = Duration::from_secs(15);

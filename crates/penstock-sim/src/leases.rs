@@ -114,7 +114,8 @@ impl LeaseTable for LinkedLeases {
             world.with(|state| {
                 state.note(&link.name, format_args!("create {}: {outcome:?}", Shown(&row)));
                 if outcome == CreateOutcome::Created {
-                    let found = state.ledger.on_create(&row);
+                    let wall = state.wall();
+                    let found = state.ledger.on_create(&state.stream, &row, wall);
                     state.check(found);
                 }
             });

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use penstock_core::ids::{LeaseKey, ShardId, WorkerId};
-use penstock_core::intent::codec;
+use penstock_core::intent::{Intent, codec};
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
+use penstock_core::time::UnixMillis;
 
 use crate::stream::Stream;
 use crate::world::Violation;
@@ -41,6 +42,8 @@ pub const RECORDED_FIRST: &str = "nothing is put before its intent is recorded";
 pub const NO_IDLE_REPEAT: &str = "a record is repeated only if its outcome was unknown or its lease moved";
 /// See the text.
 pub const ONE_CALL: &str = "where order is asked for, one call with records of a shard is under way";
+/// See the text.
+pub const PINNED: &str = "a start without a position is pinned to a time that has come";
 /// See the text.
 pub const SAME_OBJECT: &str = "two different objects never meet under one key";
 /// See the text.
@@ -90,6 +93,10 @@ pub struct Ledger {
     touched: BTreeSet<LeaseKey>,
     /// The keys that stand in an intent that was recorded.
     announced: BTreeSet<String>,
+    /// Records that a checkpoint which is not ours passed before they were settled: somebody else has them.
+    passed: BTreeSet<u64>,
+    /// The keys of the intents that were open then: their objects still are what was announced, and may hold such records.
+    excused: BTreeSet<String>,
     /// How often a record was delivered again.
     pub repeats: u64,
 }
@@ -115,6 +122,8 @@ impl Ledger {
             tenures: BTreeMap::new(),
             touched: BTreeSet::new(),
             announced: BTreeSet::new(),
+            passed: BTreeSet::new(),
+            excused: BTreeSet::new(),
             repeats: 0,
         }
     }
@@ -184,7 +193,8 @@ impl Ledger {
                 format!("{object} holds record {id} of {shard}, and so does {}", self.objects[id])
             })?;
             let expected = next.unwrap_or_else(|| (shard, self.prefix(shard)));
-            require((shard, index) == expected, IN_ORDER, || {
+            let excused = next.is_none() && self.passed.contains(id) && self.excused.contains(object);
+            require((shard, index) == expected || excused, IN_ORDER, || {
                 format!("{object} holds record {id}, which is {index} of shard {shard}; expected is {expected:?}")
             })?;
             next = Some((shard, index + 1));
@@ -298,12 +308,47 @@ impl Ledger {
         self.touched.insert(key.clone());
     }
 
-    /// A row was created.
+    /// A row was created. One that starts without a position leaves out what arrived before the time that it is pinned to, and
+    /// nothing else, ever.
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_create(&mut self, row: &LeaseRow) -> Found {
-        require(self.created.insert(row.key.clone()), ROWS_STAY, || format!("{} was created a second time", row.key))
+    pub fn on_create(&mut self, stream: &Stream, row: &LeaseRow, now: UnixMillis) -> Found {
+        let key = &row.key;
+        require(self.created.insert(key.clone()), ROWS_STAY, || format!("{key} was created a second time"))?;
+        if matches!(row.checkpoint, Position::TrimHorizon) {
+            return Ok(());
+        }
+        let pinned = row.start.filter(|start| *start <= now);
+        let (Some(start), Some(number)) = (pinned, stream.number(&key.shard_id())) else {
+            return require(false, PINNED, || format!("{key} starts at {} of {:?}", row.checkpoint, row.start));
+        };
+        let shard = &stream.shards()[number];
+        for (_, id) in &shard.users[..shard.users_before(start)] {
+            self.settle(stream, number, *id);
+        }
+        Ok(())
+    }
+
+    /// A worker of another make wrote a checkpoint: it processed by itself what it passed.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_foreign_checkpoint(&mut self, stream: &Stream, row: &LeaseRow) -> Found {
+        let (Some(number), Position::After(position)) = (stream.number(&row.key.shard_id()), &row.checkpoint) else {
+            return Ok(());
+        };
+        let shard = &stream.shards()[number];
+        for (_, id) in &shard.users[..shard.users_up_to(position)] {
+            if !self.settled.contains(id) {
+                self.passed.insert(*id);
+                self.settle(stream, number, *id);
+            }
+        }
+        let Some(intent) = &row.intent else { return Ok(()) };
+        let intent = decoded(intent)?;
+        self.excused.extend(intent.objects.into_iter().map(|object| object.key));
+        Ok(())
     }
 
     /// A write of `worker` was applied.
@@ -342,10 +387,7 @@ impl Ledger {
     }
 
     fn announce(&mut self, intent: &Bytes) -> Found {
-        let intent = codec::decode(intent).map_err(|problem| Violation {
-            invariant: RECORDED_FIRST,
-            seen: format!("an intent cannot be read: {problem}"),
-        })?;
+        let intent = decoded(intent)?;
         self.announced.extend(intent.objects.into_iter().map(|object| object.key));
         Ok(())
     }
@@ -370,6 +412,12 @@ impl Ledger {
             format!("{worker} wrote checkpoint {} of {id}: {covered} records, {prefix} are delivered", row.checkpoint)
         })
     }
+}
+
+fn decoded(intent: &Bytes) -> Result<Intent, Violation> {
+    let unreadable =
+        |problem| Violation { invariant: RECORDED_FIRST, seen: format!("an intent cannot be read: {problem}") };
+    codec::decode(intent).map_err(unreadable)
 }
 
 fn place(stream: &Stream, id: u64) -> Result<(usize, usize), Violation> {

@@ -7,6 +7,7 @@ pub mod calls;
 pub mod cluster;
 pub mod conformance;
 pub mod generate;
+pub mod kcl;
 pub mod lease_table;
 pub mod leases;
 pub mod ledger;

@@ -79,13 +79,19 @@ pub struct LinkedObjects {
     link: Arc<Link>,
     worker: WorkerId,
     application: ApplicationName,
+    delimiter: &'static [u8],
 }
 
 impl LinkedObjects {
-    /// The store behind `link`.
+    /// The store behind `link`; each user record is followed by `delimiter`.
     #[must_use]
-    pub const fn new(link: Arc<Link>, worker: WorkerId, application: ApplicationName) -> Self {
-        Self { link, worker, application }
+    pub const fn new(
+        link: Arc<Link>,
+        worker: WorkerId,
+        application: ApplicationName,
+        delimiter: &'static [u8],
+    ) -> Self {
+        Self { link, worker, application, delimiter }
     }
 }
 
@@ -97,7 +103,7 @@ impl ObjectSink for LinkedObjects {
 
     fn encoding(&self) -> Encoding {
         Encoding {
-            delimiter: b"\n".to_vec(),
+            delimiter: self.delimiter.to_vec(),
             deaggregate: true,
             outside_hash_range: OutsideHashRange::Deliver,
             hash_range: None,
@@ -154,9 +160,9 @@ struct OpenBatch {
 }
 
 impl OpenBatch {
-    fn push(&mut self, record: &UserRecord<'_>) {
+    fn push(&mut self, record: &UserRecord<'_>, delimiter: &[u8]) {
         self.content.extend_from_slice(record.data);
-        self.content.push(b'\n');
+        self.content.extend_from_slice(delimiter);
         self.records += 1;
         let position = record.position();
         match &mut self.range {
@@ -198,14 +204,14 @@ impl LineWriter {
 impl ObjectWriter for LineWriter {
     fn append(&mut self, records: &UserRecords, range: Range<usize>) -> u64 {
         for index in range {
-            self.open.push(&records.get(index));
+            self.open.push(&records.get(index), &self.encoding.delimiter);
         }
         self.open.content.len() as u64
     }
 
     fn set_aside(&mut self, record: &UserRecord<'_>, _reason: &SetAsideReason) -> u64 {
         // No rule of a simulated world sets records of an object sink aside; if one is, it counts as delivered.
-        self.open.push(record);
+        self.open.push(record, &self.encoding.delimiter);
         self.open.content.len() as u64
     }
 

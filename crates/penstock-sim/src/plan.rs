@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use penstock_core::coordinator::api::InitialPosition;
+
 use crate::network::{Faults, Seam};
 
 /// Where records go.
@@ -43,6 +45,12 @@ pub enum Action {
     /// A program of another make writes an owned row: it keeps the owner, adds one to the counter and changes nothing else. The
     /// owner's next write is rejected by a row that looks as its own success would, but for what the write was about.
     Touch,
+    /// A worker of the KCL takes a lease.
+    KclTakes,
+    /// It checkpoints what it processed of the leases that it holds.
+    KclCheckpoints,
+    /// It gives them up.
+    KclLeaves,
 }
 
 /// One run.
@@ -56,6 +64,10 @@ pub struct Plan {
     pub shards: usize,
     /// The workers at the beginning.
     pub workers: usize,
+    /// Where shards start that nobody has read.
+    pub initial: InitialPosition,
+    /// Whether settings that touch bytes differ: every second worker of the beginning, and all that start later, have others.
+    pub mixed_settings: bool,
     /// The records that are written, and until when.
     pub records: u64,
     /// When the last of them is written.
@@ -89,6 +101,8 @@ impl Plan {
             sink: SinkKind::Objects,
             shards: 3,
             workers: 2,
+            initial: InitialPosition::TrimHorizon,
+            mixed_settings: false,
             records: 200,
             write_until: Duration::from_secs(40),
             largest_page: 12,

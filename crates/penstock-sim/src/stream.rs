@@ -292,6 +292,14 @@ impl Shard {
         self.closed.is_some()
     }
 
+    /// The number of user records that arrived before `time`.
+    #[must_use]
+    pub fn users_before(&self, time: UnixMillis) -> usize {
+        let first = self.records.partition_point(|record| record.arrival < time);
+        let Some(first) = self.records.get(first) else { return self.users.len() };
+        self.users.partition_point(|(at, _)| at.sequence < first.sequence)
+    }
+
     /// The number of user records up to and including `position`.
     #[must_use]
     pub fn users_up_to(&self, position: &RecordPosition) -> usize {

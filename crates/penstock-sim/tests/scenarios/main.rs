@@ -5,12 +5,15 @@ use penstock_sim::plan::{Plan, SinkKind};
 use penstock_sim::seeds;
 
 mod drain;
+mod kcl;
 mod kill;
 mod late;
+mod latest;
 mod lost;
 mod partial;
 mod partition;
 mod reshard;
+mod settings;
 mod slow;
 mod stranger;
 mod throttle;

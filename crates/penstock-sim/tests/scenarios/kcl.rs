@@ -1,0 +1,39 @@
+//! A worker of the KCL takes leases, checkpoints in between and leaves: what it passed is its own, and what had been announced
+//! before it came is carried out as it was announced, or dropped if it went past it.
+
+use penstock_sim::plan::{Action, Plan};
+
+use super::{by_calls, scenario, with_faults};
+
+/// Puts take seconds, so that intents are open when the KCL comes.
+fn slow_puts(seed: u64) -> Plan {
+    with_faults(seed, |faults| faults.sink.delay = 4_000)
+}
+
+fn visited(plan: Plan) -> Plan {
+    let offset = 131 * (plan.seed % 47);
+    (0..4).fold(plan, |plan, round| {
+        let at = 7_000 + 9_000 * round + offset;
+        let plan = plan.at(at, Action::KclTakes).at(at + 100 + offset % 2_700, Action::KclCheckpoints);
+        plan.at(at + 3_000, Action::KclCheckpoints).at(at + 3_100, Action::KclLeaves)
+    })
+}
+
+#[test]
+fn a_kcl_worker_checkpoints_in_between() {
+    scenario("a_kcl_worker_checkpoints_in_between", |seed| visited(slow_puts(seed)));
+}
+
+#[test]
+fn a_kcl_worker_checkpoints_in_between_by_calls() {
+    scenario("a_kcl_worker_checkpoints_in_between_by_calls", |seed| visited(by_calls(slow_puts(seed))));
+}
+
+#[test]
+fn a_kcl_worker_comes_to_an_intent_of_the_dead_and_dies() {
+    scenario("a_kcl_worker_comes_to_an_intent_of_the_dead_and_dies", |seed| {
+        let at = 9_000 + 137 * (seed % 211);
+        let plan = slow_puts(seed).at(at, Action::Kill(0)).at(at + 200, Action::KclTakes);
+        plan.at(at + 2_000, Action::KclCheckpoints).at(at + 4_000, Action::Start(0))
+    });
+}
