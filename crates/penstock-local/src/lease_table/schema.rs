@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::BUSY_TIMEOUT;
 use super::row::COLUMNS;
@@ -31,7 +31,7 @@ pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<Result<()
     if found == Found::Empty {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have been quicker.
-        match check(&transaction)? {
+        match look(&transaction)? {
             Ok(Found::Empty) => transaction.execute_batch(&tables())?,
             Ok(Found::Ours) => {}
             Err(what) => return Ok(Err(what)),
@@ -42,8 +42,13 @@ pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<Result<()
     Ok(Ok(()))
 }
 
-/// Looks at the file without writing to it.
+/// Looks at the file without writing to it, at one moment: another process may be making the tables.
 pub(super) fn check(connection: &Connection) -> rusqlite::Result<Result<Found, String>> {
+    look(&connection.unchecked_transaction()?)
+}
+
+/// Looks at the file within a transaction.
+fn look(connection: &Transaction<'_>) -> rusqlite::Result<Result<Found, String>> {
     let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables = names(connection, "SELECT name FROM sqlite_schema ORDER BY name")?;
