@@ -1,7 +1,8 @@
 //! Leases in an SQLite file: one host, no DynamoDB. All processes on the host that name the file share it.
 //!
 //! Each write is one immediate transaction that reads the row, asks what is expected of it and changes the named columns alone.
-//! A call never blocks the runtime, and one that is dropped half-way runs to its end behind the next.
+//! A call never blocks the runtime. One that is dropped before its turn does nothing, so that calls sent again after a time-out
+//! do not pile up behind a slow disk; one that is dropped half-way runs to its end.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use penstock_core::ids::{ApplicationName, LeaseCounter, LeaseKey};
-use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, UnreadableRow, WriteOutcome};
+use penstock_core::lease::{Change, CreateOutcome, LeaseRow, LeaseWrite, Scan, UnreadableRow, WriteOutcome};
 use penstock_core::position::Position;
 use penstock_engine::ports::{ErrorClass, LeaseTable, SeamError, TableProblem};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params_from_iter};
@@ -56,7 +57,17 @@ impl SqliteLeaseTable {
     ) -> Result<T, SeamError> {
         let shared = Arc::clone(&self.shared);
         let subject = subject.into();
-        let ended = tokio::task::spawn_blocking(move || shared.with_connection(work)).await;
+        // Lives as long as somebody waits for the answer.
+        let caller = Arc::new(());
+        let waiting = Arc::downgrade(&caller);
+        let ended = tokio::task::spawn_blocking(move || {
+            shared.with_connection(|connection, application| match waiting.strong_count() {
+                0 => Err(Failure::new(ErrorClass::Transient, "given up by its caller before it began")),
+                _ => work(connection, application),
+            })
+        })
+        .await;
+        drop(caller);
         match ended {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(failure)) => Err(failure.into_seam_error(operation, subject)),
@@ -107,7 +118,7 @@ impl LeaseTable for SqliteLeaseTable {
     }
 
     async fn scan(&self) -> Result<Scan, SeamError> {
-        self.call("SELECT leases", self.shared.application.as_str(), scan).await
+        self.call("SELECT leases", self.shared.path.display().to_string(), scan).await
     }
 
     async fn create(&self, row: &LeaseRow) -> Result<CreateOutcome, SeamError> {
@@ -121,7 +132,8 @@ impl LeaseTable for SqliteLeaseTable {
     async fn write(&self, write: &LeaseWrite) -> Result<WriteOutcome, SeamError> {
         let write = write.clone();
         self.call("UPDATE leases", write.key.to_string(), move |connection, application| {
-            let transaction = begin(connection)?;
+            let sync = if is_renewal(&write.change) { Sync::Later } else { Sync::Now };
+            let transaction = begin(connection, sync)?;
             let outcome = apply(&transaction, application, &write)?;
             commit(transaction)?;
             Ok(outcome)
@@ -132,7 +144,7 @@ impl LeaseTable for SqliteLeaseTable {
     async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
         let key = key.clone();
         self.call("DELETE leases", key.to_string(), move |connection, application| {
-            let transaction = begin(connection)?;
+            let transaction = begin(connection, Sync::Now)?;
             let gone = delete(&transaction, application, &key, counter)?;
             commit(transaction)?;
             Ok(gone)
@@ -141,10 +153,30 @@ impl LeaseTable for SqliteLeaseTable {
     }
 }
 
+/// Whether nothing is lost with the write: a power cut that takes a renewal back ends all workers that could have seen it, since
+/// all are on this host. Most writes are renewals, and a busy disk takes long to sync each.
+fn is_renewal(change: &Change) -> bool {
+    *change == Change { lag: change.lag.clone(), ..Change::counter(change.counter) }
+}
+
 // === Transactions ===
 
+/// When a commit reaches the disk.
+#[derive(Debug, Clone, Copy)]
+enum Sync {
+    /// Before it is acknowledged, with all before it.
+    Now,
+    /// With the next one that is synced.
+    Later,
+}
+
 /// Begins as a writer, so that nothing changes between what is read and what is written.
-fn begin(connection: &mut Connection) -> Result<Transaction<'_>, Failure> {
+fn begin(connection: &mut Connection, sync: Sync) -> Result<Transaction<'_>, Failure> {
+    let synchronous = match sync {
+        Sync::Now => "FULL",
+        Sync::Later => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous).map_err(Failure::without_effect)?;
     connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Failure::without_effect)
 }
 
@@ -175,7 +207,7 @@ fn create(
     row: &LeaseRow,
 ) -> Result<CreateOutcome, Failure> {
     let columns = row::columns_of_new(application, row)?;
-    let transaction = begin(connection)?;
+    let transaction = begin(connection, Sync::Now)?;
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let sql = format!(
         "INSERT INTO leases ({}) VALUES ({}) ON CONFLICT DO NOTHING",

@@ -230,6 +230,31 @@ async fn a_call_that_is_dropped_leaves_the_table_usable() {
     assert!(table.scan().await.unwrap().unreadable.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_call_that_is_dropped_before_its_turn_does_nothing() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    let table = prepared(&path).await;
+    table.create(&row("a")).await.unwrap();
+    table.create(&row("b")).await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let write = |key: &str| LeaseWrite {
+        key: LeaseKey::new(key),
+        expect: Expect::counter(LeaseCounter(7)),
+        change: Change::counter(LeaseCounter(8)),
+    };
+    let (first, table_of_first) = (write("a"), table.clone());
+    let first = tokio::spawn(async move { table_of_first.write(&first).await });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let second = tokio::time::timeout(std::time::Duration::from_millis(200), table.write(&write("b"))).await;
+    assert!(second.is_err(), "it waits behind the first");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(first.await.unwrap().unwrap(), WriteOutcome::Applied);
+    let counters: Vec<_> = table.scan().await.unwrap().rows.iter().map(|row| row.counter.0).collect();
+    assert_eq!(counters, [8, 7]);
+}
+
 // === Files that are not ours ===
 
 async fn refusal(path: &Path) -> String {

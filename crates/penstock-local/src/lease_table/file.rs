@@ -40,6 +40,9 @@ impl Opened {
     /// without anybody noticing.
     pub(super) fn existing(path: &Path) -> Result<Self, Failure> {
         let Some(identity) = identity(path) else {
+            if let Some(TableProblem::Unusable(error)) = check_place(path).err() {
+                return Err(Failure::new(ErrorClass::Rejected, error.message));
+            }
             let message = "the file is missing: put it back, or start again to begin with a new one";
             return Err(Failure::new(ErrorClass::NotFound, message));
         };
