@@ -196,8 +196,13 @@ impl MemoryBudget {
         self.inner.gauge.set(count_as_f64(now));
     }
 
-    /// Asks the shard with the largest open batch to seal it; once a second at most, whoever waits.
+    /// Asks the shard with the largest open batch to seal it; once a second at most, whoever waits. A seal gives back nothing of
+    /// what is for fetches: where many shards wait only for each other's responses, batches stay open.
     fn relieve(&self) {
+        // Whoever waits for some of it has taken all that is there.
+        if self.inner.fill.available_permits() >= units(self.slice_limit()) as usize {
+            return;
+        }
         let now = self.inner.clock.now().instant;
         let mut open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.last_relief.is_some_and(|last| now.since(last) < PATIENCE) {
@@ -343,6 +348,21 @@ mod tests {
         assert!(futures::poll!(wait.as_mut()).is_ready());
         drop(first);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_fetch_seals_nothing_while_there_is_room_to_fill() {
+        let budget = budget(64);
+        let open = budget.open_slot();
+        open.set(MIB);
+        let _fetching = budget.acquire_fetch().await;
+        let mut filled = budget.acquire_fill(20 * MIB).await;
+        let mut wait = std::pin::pin!(budget.acquire_fetch());
+        assert!(tokio::time::timeout(5 * PATIENCE, wait.as_mut()).await.is_err());
+        assert!(futures::poll!(std::pin::pin!(open.pressed())).is_pending());
+        filled.merge(budget.acquire_fill(15 * MIB).await);
+        assert!(tokio::time::timeout(2 * PATIENCE, wait.as_mut()).await.is_err());
+        assert!(futures::poll!(std::pin::pin!(open.pressed())).is_ready());
     }
 
     #[tokio::test(start_paused = true)]
