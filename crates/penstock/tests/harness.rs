@@ -3,10 +3,10 @@
 mod support;
 
 use std::fs;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sha2::{Digest, Sha256};
-use support::{Page, Place, Proof, Reader, Told};
+use support::{Page, Place, Proof, Reader, Teller, Told};
 
 fn line(id: u64, key: &str, nth: u64) -> Vec<u8> {
     serde_json::to_vec(&Told { id, key: key.to_owned(), nth, padding: String::new() }).unwrap()
@@ -45,26 +45,32 @@ fn a_page_that_a_scraper_would_refuse_is_refused() {
     }
 }
 
+/// One object of the shard: where it begins, its last position, its content, and the count that it claims.
+type Object<'a> = (&'a str, &'a str, &'a [u8], u64);
+
 #[test]
 fn objects_that_break_their_word_or_their_chain_are_refused() {
-    let teller = support::Teller::plain();
-    let judged = |objects: &[(&str, &str, &str)]| {
+    let (first, second) = ([line(0, "a", 0), b"\n".to_vec()].concat(), [line(1, "a", 1), b"\n".to_vec()].concat());
+    let judged = |objects: &[Object<'_>]| {
         let dir = tempfile::tempdir().unwrap();
-        for (nth, (after, last, content)) in objects.iter().enumerate() {
-            let digest: String =
-                Sha256::digest("".as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        for (nth, (after, last, content, records)) in objects.iter().enumerate() {
+            let sha256 = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
             let sidecar = serde_json::json!({
                 "penstock-stream": "s", "penstock-shard": "shardId-000000000003", "penstock-after": after,
-                "penstock-last": last, "penstock-part": "1/1", "penstock-first": last, "penstock-records": "0",
-                "penstock-sha256": digest, "penstock-version": "0",
+                "penstock-last": last, "penstock-part": "1/1", "penstock-first": last, "penstock-sha256": sha256,
+                "penstock-records": records.to_string(), "penstock-version": "0",
             });
             fs::write(dir.path().join(format!("a-3-2026-{nth}")), content).unwrap();
             fs::write(dir.path().join(format!(".a-3-2026-{nth}.json")), sidecar.to_string()).unwrap();
         }
         let place = Place::directory(dir.path());
-        catch_unwind(|| Reader::new(place).assert_exactly_once(&teller)).is_ok()
+        let teller = Teller::having_told(objects.len() as u64);
+        catch_unwind(AssertUnwindSafe(|| Reader::new(place).assert_exactly_once(&teller))).is_ok()
     };
-    assert!(judged(&[]));
-    assert!(!judged(&[("TRIM_HORIZON", "5", "x\n")]), "neither count nor digest fit");
-    assert!(!judged(&[("TRIM_HORIZON", "5", "")]), "an object without its delimiter");
+    assert!(judged(&[("TRIM_HORIZON", "5", &first, 1), ("5", "6", &second, 1)]));
+    assert!(!judged(&[("TRIM_HORIZON", "5", &first, 1), ("4", "6", &second, 1)]), "an overlap");
+    assert!(!judged(&[("TRIM_HORIZON", "5", &first, 1), ("5/1", "6", &second, 1)]), "a hole");
+    assert!(!judged(&[("TRIM_HORIZON", "5", &first, 2), ("5", "6", &second, 1)]), "a wrong count");
+    assert!(!judged(&[("TRIM_HORIZON", "6", &first, 1), ("6", "5", &second, 1)]), "the wrong order");
+    assert!(!judged(&[("TRIM_HORIZON", "5", &first, 1), ("5", "6", &first, 1)]), "a repeat");
 }

@@ -41,6 +41,11 @@ impl Teller {
         Self { random: Random::seeded(7), told: 0, places: vec![0; KEYS], next_key: 0, aggregates: false, padding: 100 }
     }
 
+    /// A teller that has told so many by other ways.
+    pub(crate) fn having_told(told: u64) -> Self {
+        Self { told, ..Self::plain() }
+    }
+
     /// A teller of whose records every fourth carries several user records, as the Kinesis Producer Library aggregates them.
     pub(crate) fn aggregating() -> Self {
         Self { aggregates: true, ..Self::plain() }
