@@ -7,6 +7,7 @@ use penstock_core::ids::{ApplicationName, LeaseKey, WorkerId};
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
 use penstock_core::random::Random;
+use penstock_core::time::UnixMillis;
 use penstock_engine::clock::Clock;
 use penstock_engine::ports::{SetAside, SinkPort};
 use penstock_engine::settings::{Ordering, Pack, WorkerSettings};
@@ -118,6 +119,7 @@ impl Cluster {
             Action::KclCheckpoints => self.kcl.checkpoint(&self.world, &self.table, &mut self.random),
             Action::KclLeaves => self.kcl.leave(&self.world, &self.table),
             Action::Split | Action::Merge => {}
+            Action::Trim(kept) => self.trim(kept),
         }
     }
 
@@ -130,6 +132,17 @@ impl Cluster {
             self.world.with(|state| state.ledger.on_touch(&row.key));
             self.table.edit(&row.key, |row| row.counter = row.counter.next());
         }
+    }
+
+    fn trim(&self, kept: Duration) {
+        let rows = self.table.rows();
+        self.world.with(|state| {
+            state.note("", format_args!("what is older than {kept:?} is trimmed"));
+            let until = UnixMillis(state.wall().0 - i64::try_from(kept.as_millis()).expect("a run lasts minutes"));
+            state.stream.trim(until, kept);
+            let found = state.ledger.on_trim(&state.stream, until, &rows);
+            state.check(found);
+        });
     }
 
     fn member(&self, slot: Slot) -> Option<&Member> {
@@ -149,6 +162,7 @@ impl Cluster {
         let ports = self.ports(slot, &link, &settings);
         let made = Worker::new(settings, ports, self.clock.clone()).expect("the budget is at least the least need");
         let status = made.status();
+        link.watch(made.status());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(made.run(shutdown.clone()));
         self.members.push(Member { slot, worker, link, shutdown, task, status });

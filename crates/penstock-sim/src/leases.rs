@@ -51,7 +51,7 @@ impl LinkedLeases {
                 now
             }
         };
-        Sent { first, takes }
+        Sent { first, takes, gaps: self.link.gaps_told() }
     }
 }
 

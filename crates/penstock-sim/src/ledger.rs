@@ -10,7 +10,7 @@ use bytes::Bytes;
 use penstock_core::ids::{LeaseKey, ShardId, WorkerId};
 use penstock_core::intent::{Intent, codec};
 use penstock_core::lease::LeaseRow;
-use penstock_core::position::Position;
+use penstock_core::position::{Position, RecordPosition};
 use penstock_core::time::UnixMillis;
 
 use crate::stream::Stream;
@@ -45,6 +45,8 @@ pub const ONE_CALL: &str = "where order is asked for, one call with records of a
 /// See the text.
 pub const PINNED: &str = "a start without a position is pinned to a time that has come";
 /// See the text.
+pub const TOLD_FIRST: &str = "a gap is told before a checkpoint passes it";
+/// See the text.
 pub const SAME_OBJECT: &str = "two different objects never meet under one key";
 /// See the text.
 pub const ROWS_STAY: &str = "rows of listed shards are never deleted nor created again";
@@ -56,6 +58,8 @@ pub struct Sent {
     pub first: Duration,
     /// Whether it makes its worker the owner, perhaps once more.
     pub takes: bool,
+    /// The gaps that its worker had told of.
+    pub gaps: u64,
 }
 
 /// One delivery of a record by a call.
@@ -95,6 +99,8 @@ pub struct Ledger {
     announced: BTreeSet<String>,
     /// Records that a checkpoint which is not ours passed before they were settled: somebody else has them.
     passed: BTreeSet<u64>,
+    /// Records that were trimmed before they were settled.
+    trimmed: BTreeSet<u64>,
     /// The keys of the intents that were open then: their objects still are what was announced, and may hold such records.
     excused: BTreeSet<String>,
     /// How often a record was delivered again.
@@ -123,6 +129,7 @@ impl Ledger {
             touched: BTreeSet::new(),
             announced: BTreeSet::new(),
             passed: BTreeSet::new(),
+            trimmed: BTreeSet::new(),
             excused: BTreeSet::new(),
             repeats: 0,
         }
@@ -345,6 +352,27 @@ impl Ledger {
                 self.settle(stream, number, *id);
             }
         }
+        self.excuse(row)
+    }
+
+    /// What arrived before `until` is gone.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_trim(&mut self, stream: &Stream, until: UnixMillis, rows: &[LeaseRow]) -> Found {
+        for (number, shard) in stream.shards().iter().enumerate() {
+            for (_, id) in &shard.users[..shard.users_before(until)] {
+                if !self.settled.contains(id) {
+                    self.passed.insert(*id);
+                    self.trimmed.insert(*id);
+                    self.settle(stream, number, *id);
+                }
+            }
+        }
+        rows.iter().try_for_each(|row| self.excuse(row))
+    }
+
+    fn excuse(&mut self, row: &LeaseRow) -> Found {
         let Some(intent) = &row.intent else { return Ok(()) };
         let intent = decoded(intent)?;
         self.excused.extend(intent.objects.into_iter().map(|object| object.key));
@@ -363,7 +391,7 @@ impl Ledger {
         after: &LeaseRow,
         sent: Sent,
     ) -> Found {
-        let Sent { first: first_sent, takes } = sent;
+        let Sent { first: first_sent, takes, gaps } = sent;
         let key = &after.key;
         if takes {
             self.touched.remove(key);
@@ -383,6 +411,7 @@ impl Ledger {
         require(after.checkpoint >= before.checkpoint, ONLY_GROWS, || {
             format!("{worker} wrote checkpoint {} of {key} over {}", after.checkpoint, before.checkpoint)
         })?;
+        self.told(stream, before, after, gaps)?;
         if after.checkpoint == before.checkpoint { Ok(()) } else { self.on_checkpoint(stream, worker, after) }
     }
 
@@ -390,6 +419,36 @@ impl Ledger {
         let intent = decoded(intent)?;
         self.announced.extend(intent.objects.into_iter().map(|object| object.key));
         Ok(())
+    }
+
+    /// What an intent leaves out before its first record is told before it is recorded, what its objects lack before its commit.
+    fn told(&self, stream: &Stream, before: &LeaseRow, after: &LeaseRow, gaps: u64) -> Found {
+        let Some(number) = stream.number(&after.key.shard_id()) else { return Ok(()) };
+        let users = &stream.shards()[number].users;
+        // Who never had a position starts at the oldest record there is, and that is no gap.
+        let beyond = |row: &LeaseRow| match &row.checkpoint {
+            Position::After(position) => count_while(users, |at| at <= position),
+            Position::TrimHorizon | Position::Latest | Position::AtTimestamp | Position::ShardEnd => users.len(),
+        };
+        let first = |intent: &Bytes| Ok(decoded(intent)?.first).map(|first| count_while(users, |at| *at < first));
+        let mut passed = Vec::new();
+        if let Position::After(last) = &after.checkpoint
+            && before.checkpoint != after.checkpoint
+        {
+            let from = before.intent.as_ref().map_or_else(|| Ok(beyond(before)), first)?;
+            passed.extend(from..count_while(users, |at| at <= last));
+        }
+        if let Some(intent) = after.intent.as_ref().filter(|intent| before.intent.as_ref() != Some(*intent)) {
+            passed.extend(beyond(after)..first(intent)?);
+        }
+        let lost = |index: &&usize| {
+            let id = users[**index].1;
+            self.trimmed.contains(&id) && !self.objects.contains_key(&id)
+        };
+        let lost = passed.iter().find(lost).map(|index| users[*index].1);
+        require(lost.is_none() || gaps > 0, TOLD_FIRST, || {
+            format!("checkpoint {} of {} passes the trimmed record {lost:?}", after.checkpoint, after.key)
+        })
     }
 
     fn on_checkpoint(&mut self, stream: &Stream, worker: &WorkerId, row: &LeaseRow) -> Found {
@@ -412,6 +471,10 @@ impl Ledger {
             format!("{worker} wrote checkpoint {} of {id}: {covered} records, {prefix} are delivered", row.checkpoint)
         })
     }
+}
+
+fn count_while(users: &[(RecordPosition, u64)], before: impl Fn(&RecordPosition) -> bool) -> usize {
+    users.partition_point(|(at, _)| before(at))
 }
 
 fn decoded(intent: &Bytes) -> Result<Intent, Violation> {

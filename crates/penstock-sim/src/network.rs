@@ -4,11 +4,12 @@
 //! fates and the delays are drawn from the seed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use penstock_core::random::Random;
 use penstock_engine::ports::{ErrorClass, SeamError};
+use penstock_engine::status::StatusHandle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -98,6 +99,7 @@ pub struct Link {
     /// Wakes in the order of waiting, unlike a watch channel, which draws lots.
     thaw: Notify,
     cut: Mutex<[Instant; 3]>,
+    status: OnceLock<StatusHandle>,
 }
 
 impl Link {
@@ -106,7 +108,29 @@ impl Link {
     pub fn new(name: String, world: Arc<World>, faults: Faults, began: Instant, random: Random) -> Arc<Self> {
         let (frozen, thaw) = (AtomicBool::new(false), Notify::new());
         let cut = Mutex::new([began; 3]);
-        Arc::new(Self { name, world, faults, began, random: Mutex::new(random), frozen, thaw, cut })
+        Arc::new(Self {
+            name,
+            world,
+            faults,
+            began,
+            random: Mutex::new(random),
+            frozen,
+            thaw,
+            cut,
+            status: OnceLock::new(),
+        })
+    }
+
+    /// Makes known what the worker says of itself.
+    pub fn watch(&self, status: StatusHandle) {
+        // A link has one worker; a second status would be of the same.
+        let _known = self.status.set(status);
+    }
+
+    /// The gaps that the worker has told of so far.
+    #[must_use]
+    pub fn gaps_told(&self) -> u64 {
+        self.status.get().map_or(0, |status| status.snapshot().totals.gaps.values().sum())
     }
 
     /// Holds back everything that the worker sends or is to hear. What it decided meanwhile comes about after the thaw.

@@ -3,7 +3,7 @@
 //! An object holds the payloads of its user records, one a line. Its key contains the intent's random id: a batch that is cut
 //! again never hides under the key of the first cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,15 @@ fn bucket() -> Destination {
 #[derive(Debug, Default)]
 pub struct ObjectStore {
     objects: BTreeMap<String, [u8; 32]>,
+    /// Those that are marked as what was left of a trimmed intent.
+    partial: BTreeSet<String>,
+}
+
+/// How such an object is marked.
+const PARTIAL: &str = "penstock-partial";
+
+fn is_partial(object: &PreparedObject) -> bool {
+    object.metadata.iter().any(|(name, _)| *name == PARTIAL)
 }
 
 impl ObjectStore {
@@ -57,7 +66,10 @@ impl State {
                 self.note(name, format_args!("put {key}: it is there"));
                 return Ok(Put::AlreadyThere);
             }
-            self.broke(SAME_OBJECT, format!("{name} puts another {key}"));
+            // What could be read of a trimmed intent meets the whole object: that one stays.
+            if !is_partial(object) && !self.store.partial.contains(key) {
+                self.broke(SAME_OBJECT, format!("{name} puts another {key}"));
+            }
             return Err(SeamError::new("PutObject", key, ErrorClass::Rejected, "another object stands there"));
         }
         match stream::ids(&object.body.concat()) {
@@ -69,6 +81,9 @@ impl State {
             Err(line) => self.broke(EXACTLY_ONCE, format!("{key} holds {line:?}")),
         }
         self.store.objects.insert(key.clone(), object.sha256);
+        if is_partial(object) {
+            self.store.partial.insert(key.clone());
+        }
         Ok(Put::Written)
     }
 }
@@ -141,6 +156,12 @@ impl ObjectSink for LinkedObjects {
         let key = object.key.clone();
         let effect = move |world: &World| world.with(|state| state.put_object(&name, &object));
         self.link.call(Seam::Sink, "PutObject", key, effect).await
+    }
+
+    async fn digest_of(&self, _destination: &Destination, key: &str) -> Result<Option<[u8; 32]>, SeamError> {
+        let (key, subject) = (key.to_owned(), key.to_owned());
+        let effect = move |world: &World| Ok(world.with(|state| state.store.objects.get(&key).copied()));
+        self.link.call(Seam::Sink, "HeadObject", subject, effect).await
     }
 }
 
@@ -258,9 +279,17 @@ impl ObjectWriter for LineWriter {
         }
     }
 
-    fn rebuild_partial(&mut self, _intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
-        self.open = OpenBatch::default();
-        Err(self.cannot_rebuild("nothing is ever trimmed in a simulated world"))
+    fn rebuild_partial(&mut self, intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
+        let open = std::mem::take(&mut self.open);
+        let [recorded] = intent.objects.as_slice() else {
+            return Err(self.cannot_rebuild(format!("{} objects are recorded", intent.objects.len())));
+        };
+        let Some(left) = open.object(recorded.key.clone()).filter(|left| left.last == recorded.last) else {
+            return Err(self.cannot_rebuild("what is left does not end as it was recorded"));
+        };
+        let mut object = self.prepared(open, &left);
+        object.metadata.push((PARTIAL, "true".to_owned()));
+        Ok(vec![object])
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Action {
     KclCheckpoints,
     /// It gives them up.
     KclLeaves,
+    /// The retention ends of all that arrived longer ago than this.
+    Trim(Duration),
 }
 
 /// One run.

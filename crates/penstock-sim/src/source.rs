@@ -8,7 +8,6 @@ use penstock_core::shard::ShardListing;
 use penstock_engine::ports::{Fetched, OpenAt, SeamError, ShardIterator, ShardSource, StreamDescription};
 
 use crate::network::{Link, Seam};
-use crate::stream::Stream;
 use crate::world::World;
 
 /// The stream as one worker reaches it. Each fetch gives a page of random size, so that chunks end anywhere.
@@ -29,7 +28,7 @@ impl LinkedSource {
 #[async_trait]
 impl ShardSource for LinkedSource {
     async fn describe(&self) -> Result<StreamDescription, SeamError> {
-        let effect = |_: &World| Ok(Stream::describe());
+        let effect = |world: &World| Ok(world.with(|state| state.stream.describe()));
         self.link.call(Seam::Source, "DescribeStreamSummary", String::new(), effect).await
     }
 

@@ -17,6 +17,9 @@ use penstock_engine::ports::{ErrorClass, Fetched, OpenAt, SeamError, ShardIterat
 
 use crate::world::EPOCH;
 
+/// How long records stay unless a plan says otherwise.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// The number of a shard: its place in the list of all shards ever.
 pub type ShardNumber = usize;
 
@@ -28,6 +31,7 @@ pub struct Stream {
     users: Vec<(ShardNumber, usize)>,
     next_sequence: u64,
     iterator_life: Duration,
+    retention: Duration,
 }
 
 /// One shard.
@@ -42,6 +46,8 @@ pub struct Shard {
     /// Its user records in order, and which id each has.
     pub users: Vec<(RecordPosition, u64)>,
     records: Vec<Record>,
+    /// How many of its records are gone.
+    trimmed: usize,
     starting: SequenceNumber,
     closed: Option<SequenceNumber>,
     children: Vec<ChildShard>,
@@ -74,7 +80,8 @@ impl Stream {
     #[must_use]
     pub fn new(shards: usize, iterator_life: Duration) -> Self {
         // Just below a power of ten: sequence numbers are numbers, not texts.
-        let mut stream = Self { shards: Vec::new(), users: Vec::new(), next_sequence: 9_980, iterator_life };
+        let mut stream =
+            Self { shards: Vec::new(), users: Vec::new(), next_sequence: 9_980, iterator_life, retention: DAY };
         let step = u128::MAX / shards as u128;
         for index in 0..shards as u128 {
             let end = if index + 1 == shards as u128 { u128::MAX } else { (index + 1) * step - 1 };
@@ -98,6 +105,7 @@ impl Stream {
             range,
             users: Vec::new(),
             records: Vec::new(),
+            trimmed: 0,
             starting,
             closed: None,
             children: Vec::new(),
@@ -198,12 +206,20 @@ impl Stream {
         shard.children = children;
     }
 
+    /// Forgets what arrived before `until`. The stream keeps records for `retention` now.
+    pub fn trim(&mut self, until: UnixMillis, retention: Duration) {
+        self.retention = retention;
+        for shard in &mut self.shards {
+            shard.trimmed = shard.records.partition_point(|record| record.arrival < until);
+        }
+    }
+
     // === Reading ===
 
     /// What the service says of the stream.
     #[must_use]
-    pub fn describe() -> StreamDescription {
-        let retention = Duration::from_secs(24 * 3600);
+    pub fn describe(&self) -> StreamDescription {
+        let retention = self.retention;
         StreamDescription {
             name: StreamName::new("clicks"),
             arn: None,
@@ -262,6 +278,8 @@ impl Stream {
         if now.as_millis() > until {
             return Err(error(ErrorClass::Expired, "the iterator is too old"));
         }
+        // What is gone is left out in silence, as the service does it.
+        let index = index.max(shard.trimmed);
         let range: Range<usize> = index..shard.records.len().min(index + most);
         let mut chunk = ChunkBuilder::with_capacity(range.len(), 64 * range.len());
         for Record { sequence, data, arrival } in &shard.records[range.clone()] {

@@ -17,6 +17,7 @@ mod settings;
 mod slow;
 mod stranger;
 mod throttle;
+mod trim;
 mod zombie;
 
 /// Runs a scenario for its seeds.

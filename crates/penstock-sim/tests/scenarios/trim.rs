@@ -1,0 +1,37 @@
+//! Nobody reads for longer than the stream keeps records: what is gone is told before any checkpoint passes it, and of an intent
+//! that was open what is left is put.
+
+use std::time::Duration;
+
+use penstock_sim::plan::{Action, Plan};
+
+use super::{by_calls, scenario, with_faults};
+
+/// All workers are killed; what is trimmed ends about the time of their death, before it or after.
+fn trimmed(plan: Plan) -> Plan {
+    let seed = plan.seed;
+    let at = 14_000 + 137 * (seed % 61);
+    let kept = Duration::from_millis(9_000 + 293 * (seed % 23));
+    let plan = plan.at(at, Action::Kill(0)).at(at, Action::Kill(1)).at(at + 11_000, Action::Trim(kept));
+    plan.at(at + 11_500, Action::Start(0)).at(at + 12_500, Action::Start(1))
+}
+
+#[test]
+fn records_are_trimmed_under_checkpoints() {
+    scenario("records_are_trimmed_under_checkpoints", |seed| trimmed(Plan::quiet(seed)));
+}
+
+#[test]
+fn records_are_trimmed_under_checkpoints_by_calls() {
+    scenario("records_are_trimmed_under_checkpoints_by_calls", |seed| trimmed(by_calls(Plan::quiet(seed))));
+}
+
+#[test]
+fn records_are_trimmed_under_open_intents() {
+    scenario("records_are_trimmed_under_open_intents", |seed| {
+        trimmed(with_faults(seed, |faults| {
+            faults.sink.delay = 6_000;
+            faults.sink.request_lost = 300;
+        }))
+    });
+}
