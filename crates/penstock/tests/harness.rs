@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use support::{Page, Place, Proof, Reader, Teller, Told};
 
 fn line(id: u64, key: &str, nth: u64) -> Vec<u8> {
-    serde_json::to_vec(&Told { id, key: key.to_owned(), nth, padding: String::new() }).unwrap()
+    serde_json::to_vec(&Told { id, key: key.to_owned(), nth, padding: String::new() }).expect("it has a JSON form")
 }
 
 #[test]
