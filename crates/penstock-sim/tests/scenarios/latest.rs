@@ -19,7 +19,9 @@ fn died_early(mut plan: Plan, initial: InitialPosition) -> Plan {
     let at = 8_000 + 137 * (plan.seed % 61);
     let plan = plan.at(5_000, Action::Start(0)).at(5_400, Action::Start(1));
     let plan = plan.at(at, Action::Kill(0)).at(at + 100, Action::Kill(1));
-    plan.at(at + 3_000, Action::Start(0)).at(at + 5_000, Action::Start(1)).at(at + 12_000, Action::Split)
+    let plan = plan.at(at + 3_000, Action::Start(0)).at(at + 5_000, Action::Start(1));
+    // Where creates are late, the rows may come after the split: a start at the tip leaves such a parent out.
+    if plan.faults.until.is_zero() { plan.at(at + 12_000, Action::Split) } else { plan }
 }
 
 #[test]
