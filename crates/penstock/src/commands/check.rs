@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use penstock_core::ids::ShardId;
+use penstock_core::lease::Scan;
 use penstock_engine::ports::{
     CallSink, ErrorClass, LeaseTable, ObjectSink, OpenAt, SeamError, ShardSource, SinkPort, StreamDescription,
 };
@@ -14,6 +15,7 @@ use serde_json::json;
 use crate::cli::CheckArgs;
 use crate::config::settings::Settings;
 use crate::config::{Surroundings, load};
+use crate::telemetry::one_line;
 use crate::wiring::aws::Aws;
 use crate::wiring::ports;
 
@@ -23,7 +25,16 @@ use crate::wiring::ports;
 /// If the configuration is wrong.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let config = &args.report.config;
-    let loaded = load(&config.file, &config.settings, &Surroundings::of_this_process())?;
+    let loaded = match load(&config.file, &config.settings, &Surroundings::of_this_process()) {
+        Err(problems) if args.report.json => {
+            // The exit code and the lines on stderr are the same without it.
+            let mut report = Report::default();
+            problems.0.iter().for_each(|problem| report.failed("configuration", problem.to_string()));
+            std::io::stdout().write_all(format!("{:#}\n", report.json(&[])).as_bytes())?;
+            return Err(problems.into());
+        }
+        loaded => loaded?,
+    };
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let mut report = Report::default();
     report.ok("configuration", config.file.display().to_string());
@@ -69,7 +80,7 @@ impl Report {
                 Some(value)
             }
             Err(problem) => {
-                self.failed(what, format!("{problem:#}"));
+                self.failed(what, one_line(&problem));
                 None
             }
         }
@@ -101,36 +112,38 @@ impl Report {
 
 async fn try_everything(settings: &Settings, report: &mut Report) {
     let aws = Aws::load(&settings.aws).await;
-    match ports::source(settings, &aws).await {
+    let stream = match ports::source(settings, &aws).await {
         Ok(source) => try_source(source.as_ref(), report).await,
-        Err(problem) => report.failed("source", format!("{problem:#}")),
-    }
+        Err(problem) => {
+            report.failed("source", one_line(&problem));
+            None
+        }
+    };
     match ports::leases(settings, &aws).await {
-        Ok(leases) => try_leases(leases.as_ref(), report).await,
-        Err(problem) => report.failed("lease table", format!("{problem:#}")),
+        Ok(leases) => try_leases(leases.as_ref(), stream.as_ref(), report).await,
+        Err(problem) => report.failed("lease table", one_line(&problem)),
     }
     match ports::sink(settings, &aws).await {
         Ok((SinkPort::Objects(sink), _)) => try_objects(&sink, report).await,
         Ok((SinkPort::Calls(sink), _)) => try_calls(&sink, report).await,
-        Err(problem) => report.failed("sink", format!("{problem:#}")),
+        Err(problem) => report.failed("sink", one_line(&problem)),
     }
 }
 
-/// Each call of the reader, once, on the first shard that is listed.
-async fn try_source(source: &dyn ShardSource, report: &mut Report) {
+/// Each call of the reader, once, on the first shard that is listed. Hands on the stream that is there.
+async fn try_source(source: &dyn ShardSource, report: &mut Report) -> Option<StreamDescription> {
     let describe = |stream: &StreamDescription| {
         let hours = stream.retention.as_secs() / 3600;
         format!("{}, created {}, keeps records {hours} h", stream.name, stream.created)
     };
-    if report.note("describe the stream", source.describe().await.map_err(Into::into), describe).is_none() {
-        return;
-    }
+    let stream = report.note("describe the stream", source.describe().await.map_err(Into::into), describe)?;
     let count = |shards: &Vec<_>| format!("{} shards", shards.len());
     let listed = report.note("list its shards", source.list_shards().await.map_err(Into::into), count);
     if let Some(shard) = listed.as_ref().and_then(|shards| shards.first()) {
         let fetched = try_fetch(source, &shard.id).await;
         report.note("read a shard", fetched.map_err(Into::into), |records| format!("{}: {records} records", shard.id));
     }
+    Some(stream)
 }
 
 async fn try_fetch(source: &dyn ShardSource, shard: &ShardId) -> Result<usize, SeamError> {
@@ -143,11 +156,12 @@ async fn try_fetch(source: &dyn ShardSource, shard: &ShardId) -> Result<usize, S
     }
 }
 
-async fn try_leases(leases: &dyn LeaseTable, report: &mut Report) {
+async fn try_leases(leases: &dyn LeaseTable, stream: Option<&StreamDescription>, report: &mut Report) {
     match leases.scan().await {
-        Ok(scan) if scan.unreadable.is_empty() => {
-            report.ok("scan the lease table", format!("{} leases", scan.rows.len()))
-        }
+        Ok(scan) if scan.unreadable.is_empty() => match stream.and_then(|stream| of_another_stream(&scan, stream)) {
+            None => report.ok("scan the lease table", format!("{} leases", scan.rows.len())),
+            Some(problem) => report.failed("scan the lease table", problem),
+        },
         Ok(scan) => {
             for row in scan.unreadable {
                 report.failed("scan the lease table", format!("the lease {} cannot be read: {}", row.key, row.problem));
@@ -158,6 +172,16 @@ async fn try_leases(leases: &dyn LeaseTable, report: &mut Report) {
         }
         Err(error) => report.failed("scan the lease table", error.to_string()),
     }
+}
+
+/// What `run` refuses to start with: leases of a stream that was there under this name before.
+fn of_another_stream(scan: &Scan, stream: &StreamDescription) -> Option<String> {
+    let rows = scan.rows.iter().filter_map(|row| row.stream_created).find(|created| *created != stream.created)?;
+    Some(format!(
+        "the leases belong to a stream that was created at {rows}, {} was created at {}: use another application name, \
+         or remove the leases of the old stream",
+        stream.name, stream.created
+    ))
 }
 
 async fn try_objects(sink: &Arc<dyn ObjectSink>, report: &mut Report) {
