@@ -222,7 +222,7 @@ impl Running {
             coordinator: Coordinator::new(coordinator_settings(&ctx.settings, &ctx.stream)),
             clock: ctx.clock.clone(),
             board: Arc::clone(&ctx.board),
-            calls: LeaseCalls::new(leases, Arc::clone(&ctx.source), lease_time_outs(&ctx.settings)),
+            calls: LeaseCalls::new(leases, Arc::clone(&ctx.source), ctx.stream.created, lease_time_outs(&ctx.settings)),
             mailbox,
             worker: to_worker,
             first_scan,

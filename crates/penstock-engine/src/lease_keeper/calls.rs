@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use penstock_core::coordinator::api::{Event, WriteId, WriteResult};
 use penstock_core::ids::{LeaseCounter, LeaseKey};
 use penstock_core::lease::{LeaseRow, LeaseWrite};
-use penstock_core::time::Instant;
+use penstock_core::time::{Instant, UnixMillis};
 
 use crate::ports::{ErrorClass, LeaseTable, SeamError, ShardSource};
 use crate::settings::TimeOuts;
@@ -29,12 +29,18 @@ pub(crate) struct Finished {
 pub(crate) struct Calls {
     table: Arc<dyn LeaseTable>,
     source: Arc<dyn ShardSource>,
+    stream_created: UnixMillis,
     time_outs: TimeOuts,
 }
 
 impl Calls {
-    pub(crate) fn new(table: Arc<dyn LeaseTable>, source: Arc<dyn ShardSource>, time_outs: TimeOuts) -> Self {
-        Self { table, source, time_outs }
+    pub(crate) fn new(
+        table: Arc<dyn LeaseTable>,
+        source: Arc<dyn ShardSource>,
+        stream_created: UnixMillis,
+        time_outs: TimeOuts,
+    ) -> Self {
+        Self { table, source, stream_created, time_outs }
     }
 
     pub(super) fn scan(&self, started: Instant) -> BoxFuture<'static, Finished> {
@@ -49,7 +55,13 @@ impl Calls {
 
     pub(super) fn list_shards(&self) -> BoxFuture<'static, Finished> {
         let source = Arc::clone(&self.source);
-        let call = bounded("ListShards", "stream", self.time_outs.scan, async move { source.list_shards().await });
+        let created = self.stream_created;
+        let call = bounded("ListShards", "stream", self.time_outs.scan, async move {
+            let shards = source.list_shards().await?;
+            // Asked after it: no lease is made for a shard of a stream that was created again under the name.
+            source.describe().await?.is_of(created)?;
+            Ok(shards)
+        });
         call.map(|result| {
             let (shards, error) = split(result);
             Finished { event: Event::ShardsListed(shards), error }

@@ -9,7 +9,7 @@ use penstock_core::position::SequenceNumber;
 use penstock_core::shard::{ChildShard, ShardListing};
 use penstock_core::time::UnixMillis;
 
-use super::SeamError;
+use super::{ErrorClass, SeamError};
 
 /// One stream.
 #[async_trait]
@@ -51,6 +51,20 @@ pub struct StreamDescription {
     pub created: UnixMillis,
     /// How long it keeps records.
     pub retention: Duration,
+}
+
+impl StreamDescription {
+    /// Makes sure that this is the stream that was created at `created`, and not one that was created again under its name.
+    pub(crate) fn is_of(&self, created: UnixMillis) -> Result<(), SeamError> {
+        if self.created == created {
+            return Ok(());
+        }
+        let message = format!(
+            "the stream was created again: this worker reads the one of {created}, there is one of {}",
+            self.created
+        );
+        Err(SeamError::new("DescribeStreamSummary", self.name.to_string(), ErrorClass::NotFound, message))
+    }
 }
 
 /// Where an iterator begins.

@@ -297,19 +297,7 @@ impl Reader {
         let worker = &self.ctx.worker;
         let limit = worker.settings.time_outs.describe;
         let looked = tokio::time::timeout(limit, async {
-            let stream = worker.source.describe().await?;
-            if stream.created != worker.stream.created {
-                let message = format!(
-                    "the stream was created again: this worker reads the one of {}, there is one of {}",
-                    worker.stream.created, stream.created
-                );
-                return Err(SeamError::new(
-                    "DescribeStreamSummary",
-                    stream.name.to_string(),
-                    ErrorClass::NotFound,
-                    message,
-                ));
-            }
+            worker.source.describe().await?.is_of(worker.stream.created)?;
             let shards = worker.source.list_shards().await?;
             Ok(!shards.iter().any(|shard| shard.id == self.ctx.identity.shard))
         });

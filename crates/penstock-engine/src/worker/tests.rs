@@ -308,6 +308,20 @@ async fn a_stream_that_was_created_again_is_not_started_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn shards_of_a_stream_that_is_created_again_under_a_running_worker_are_not_taken() {
+    let world = World::new(&[SHARD]);
+    let worker = world.objects("w-1");
+    until("the lease", || worker.status.snapshot().shards.len() == 1).await;
+    *world.stream.created.lock().unwrap() = START;
+    world.stream.add_shard("shardId-000000000001", &[]);
+    world.stream.put("shardId-000000000001", 1..=10);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(worker.status.snapshot().leases.len(), 1);
+    assert_eq!(worker.stop().await, Exit::Clean);
+    assert!(world.objects.lines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_table_that_may_not_be_read_ends_the_start() {
     let world = World::new(&[SHARD]);
     world.table.scan_faults.add(ErrorClass::Denied, 100);
