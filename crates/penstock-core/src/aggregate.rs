@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use crate::chunk::{Chunk, Entry, Span, UserEntry, UserRecords};
 use crate::ids::HashRange;
 use crate::intent::{Encoding, OutsideHashRange};
-use crate::position::RecordPosition;
+use crate::position::{RecordPosition, compare_sequence_numbers};
 
 mod cursor;
 mod encode;
@@ -148,15 +148,25 @@ impl Deaggregated {
     }
 }
 
-/// Takes the aggregates of a chunk apart.
+/// Takes the aggregates of a chunk apart. `after` is where reading goes on.
+///
+/// Where aggregates are not taken apart, one is all the same: the aggregate that `after` lies within, since a part of its user
+/// records was delivered, and the rest must be.
 #[must_use]
-pub fn deaggregate(chunk: Chunk, settings: &Deaggregation) -> Deaggregated {
-    if !settings.enabled {
+pub fn deaggregate(chunk: Chunk, settings: &Deaggregation, after: Option<&RecordPosition>) -> Deaggregated {
+    let begun = after.filter(|after| after.subsequence > 0).map(|after| after.sequence.as_str());
+    if !settings.enabled && begun.is_none() {
         return Deaggregated { records: UserRecords::plain(chunk), ..Deaggregated::default() };
     }
     let mut taken = Taken::new(&chunk, settings);
     for index in 0..chunk.len() {
-        taken.take_record(u32::try_from(index).expect("a buffer is below 4 GiB"), chunk.entry(index));
+        let record = u32::try_from(index).expect("a buffer is below 4 GiB");
+        let is_begun =
+            || begun.is_some_and(|begun| compare_sequence_numbers(chunk.record(index).sequence, begun).is_eq());
+        match settings.enabled || is_begun() {
+            true => taken.take_record(record, chunk.entry(index)),
+            false => taken.entries.push(plain(record, chunk.entry(index))),
+        }
     }
     let Taken { entries, corrupt, exceptions, .. } = taken;
     Deaggregated { records: UserRecords::new(chunk, entries), corrupt, exceptions }
@@ -185,7 +195,7 @@ impl<'a> Taken<'a> {
     }
 
     fn take_record(&mut self, record: u32, entry: &Entry) {
-        let plain = UserEntry { data: entry.data, partition_key: entry.partition_key, record, subsequence: 0 };
+        let plain = plain(record, entry);
         let Some((body, trailer)) = split(self.buffer, entry.data) else {
             self.entries.push(plain);
             return;
@@ -235,6 +245,11 @@ impl<'a> Taken<'a> {
             _ => self.exceptions.push((start..end, fate)),
         }
     }
+}
+
+/// A record as one user record.
+const fn plain(record: u32, entry: &Entry) -> UserEntry {
+    UserEntry { data: entry.data, partition_key: entry.partition_key, record, subsequence: 0 }
 }
 
 /// The message and the trailer of a payload that looks like an aggregate.

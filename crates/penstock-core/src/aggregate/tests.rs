@@ -67,7 +67,7 @@ fn all_runs(deaggregated: &Deaggregated) -> Vec<(Range<usize>, Fate)> {
 #[test]
 fn the_aggregate_of_another_encoder_is_taken_apart_and_ours_is_the_same() {
     assert_eq!(encode(&golden_entries()), unhex(GOLDEN));
-    let deaggregated = deaggregate(chunk_of(&[b"plain".to_vec(), unhex(GOLDEN)]), &DELIVER);
+    let deaggregated = deaggregate(chunk_of(&[b"plain".to_vec(), unhex(GOLDEN)]), &DELIVER, None);
     assert_eq!(
         seen(&deaggregated),
         [
@@ -86,8 +86,23 @@ fn the_aggregate_of_another_encoder_is_taken_apart_and_ours_is_the_same() {
 #[test]
 fn without_deaggregation_every_record_is_one_user_record() {
     let settings = Deaggregation { enabled: false, ..DELIVER };
-    let deaggregated = deaggregate(chunk_of(&[unhex(GOLDEN)]), &settings);
+    let deaggregated = deaggregate(chunk_of(&[unhex(GOLDEN)]), &settings, None);
     assert_eq!(seen(&deaggregated), [("100".into(), "outer", &unhex(GOLDEN)[..])]);
+}
+
+#[test]
+fn without_deaggregation_the_aggregate_that_was_begun_is_still_taken_apart() {
+    let settings = Deaggregation { enabled: false, ..DELIVER };
+    let payloads = [unhex(GOLDEN), unhex(GOLDEN), b"plain".to_vec()];
+    let places = |after: &str| {
+        let after = RecordPosition::parse(after).unwrap();
+        let deaggregated = deaggregate(chunk_of(&payloads), &settings, Some(&after));
+        let first = deaggregated.first_after(&after);
+        seen(&deaggregated).split_off(first).into_iter().map(|(place, ..)| place).collect::<Vec<_>>()
+    };
+    assert_eq!(places("100/1"), ["100/2", "100/3", "101", "102"], "the rest of it, and the others whole");
+    assert_eq!(places("100/3"), ["101", "102"], "nothing is left of it");
+    assert_eq!(places("100"), ["101", "102"], "one that was delivered whole");
 }
 
 #[test]
@@ -95,7 +110,7 @@ fn what_only_begins_like_an_aggregate_is_an_ordinary_record() {
     let short = [&MAGIC[..], &[0; 16]].concat();
     let payloads =
         [Vec::new(), MAGIC[..3].to_vec(), MAGIC.to_vec(), short, b"\xf3\x89\x9a\xc3 and much more text".to_vec()];
-    let deaggregated = deaggregate(chunk_of(&payloads), &DELIVER);
+    let deaggregated = deaggregate(chunk_of(&payloads), &DELIVER, None);
     assert_eq!(deaggregated.records.len(), payloads.len());
     assert!(deaggregated.records.iter().zip(&payloads).all(|(record, payload)| record.data == payload));
     assert!(deaggregated.corrupt.is_empty());
@@ -142,7 +157,7 @@ fn each_damage_is_named_and_the_record_delivered_as_it_is() {
         ),
     ];
     for (payload, problem) in cases {
-        let deaggregated = deaggregate(chunk_of(&[encode(&golden_entries()), payload.clone()]), &DELIVER);
+        let deaggregated = deaggregate(chunk_of(&[encode(&golden_entries()), payload.clone()]), &DELIVER, None);
         assert_eq!(deaggregated.corrupt, [CorruptAggregate { record: 1, problem }], "{payload:02x?}");
         assert_eq!(deaggregated.records.len(), 5, "an aggregate before it is whole");
         assert_eq!(seen(&deaggregated)[4], ("101".into(), "outer", &payload[..]));
@@ -164,7 +179,7 @@ fn what_is_unusual_but_sound_is_read() {
         // A number that is longer than it needs to be.
         message(b"\x1a\x06\x08\x80\x00\x1a\x01x"),
     ] {
-        let deaggregated = deaggregate(chunk_of(std::slice::from_ref(&payload)), &DELIVER);
+        let deaggregated = deaggregate(chunk_of(std::slice::from_ref(&payload)), &DELIVER, None);
         assert_eq!(deaggregated.corrupt, [], "{payload:02x?}");
         assert_eq!(seen(&deaggregated), [("100".into(), "a", &b"x"[..])], "{payload:02x?}");
     }
@@ -172,7 +187,8 @@ fn what_is_unusual_but_sound_is_read() {
 
 #[test]
 fn an_aggregate_without_user_records_is_dropped_and_keeps_its_position() {
-    let deaggregated = deaggregate(chunk_of(&[message(b""), b"x".to_vec(), message(b""), message(b"")]), &DELIVER);
+    let deaggregated =
+        deaggregate(chunk_of(&[message(b""), b"x".to_vec(), message(b""), message(b"")]), &DELIVER, None);
     let positions: Vec<_> = deaggregated.records.iter().map(|record| record.position().to_string()).collect();
     assert_eq!(positions, ["100", "101", "102", "103"]);
     assert!(deaggregated.records.get(0).data.is_empty());
@@ -198,7 +214,7 @@ fn a_user_record_hashes_by_its_explicit_key_or_the_md5_of_its_partition_key() {
     let range = |start, end| Some(HashRange { start, end });
     let set_aside = |hash_range| {
         let settings = Deaggregation { outside_hash_range: OutsideHashRange::SetAside, hash_range, ..DELIVER };
-        let deaggregated = deaggregate(chunk_of(std::slice::from_ref(&payload)), &settings);
+        let deaggregated = deaggregate(chunk_of(std::slice::from_ref(&payload)), &settings, None);
         assert_eq!(deaggregated.records.len(), 4);
         let aside = |(range, fate): (Range<usize>, Fate)| if fate == Fate::SetAside { range } else { 0..0 };
         all_runs(&deaggregated).into_iter().flat_map(aside).collect::<Vec<_>>()
@@ -219,11 +235,11 @@ fn one_stranger_drops_its_whole_aggregate_and_no_other() {
     let hash_range = Some(HashRange { start: 0, end: 5 });
     let settings = Deaggregation { outside_hash_range: OutsideHashRange::Drop, hash_range, ..DELIVER };
     let payloads = [native.clone(), stranger.clone(), stranger, b"plain".to_vec(), native];
-    let deaggregated = deaggregate(chunk_of(&payloads), &settings);
+    let deaggregated = deaggregate(chunk_of(&payloads), &settings, None);
     let drop = Fate::Drop(DropReason::OutsideHashRange);
     assert_eq!(all_runs(&deaggregated), [(0..2, Fate::Deliver), (2..6, drop), (6..9, Fate::Deliver)]);
     assert_eq!(seen(&deaggregated)[5].0, "102/1", "dropped user records keep their positions");
-    let unknown = deaggregate(chunk_of(&payloads), &Deaggregation { hash_range: None, ..settings });
+    let unknown = deaggregate(chunk_of(&payloads), &Deaggregation { hash_range: None, ..settings }, None);
     assert_eq!(all_runs(&unknown), [(0..9, Fate::Deliver)]);
 }
 
@@ -237,7 +253,7 @@ fn runs_are_cut_to_the_range_asked_for() {
     ]);
     let hash_range = Some(HashRange { start: 0, end: 5 });
     let settings = Deaggregation { outside_hash_range: OutsideHashRange::SetAside, hash_range, ..DELIVER };
-    let deaggregated = deaggregate(chunk_of(&[payload.clone(), payload]), &settings);
+    let deaggregated = deaggregate(chunk_of(&[payload.clone(), payload]), &settings, None);
     let runs = |range| deaggregated.runs(range).collect::<Vec<_>>();
     let (deliver, aside) = (Fate::Deliver, Fate::SetAside);
     assert_eq!(runs(0..8), [(0..1, deliver), (1..3, aside), (3..5, deliver), (5..7, aside), (7..8, deliver)]);
@@ -249,7 +265,7 @@ fn runs_are_cut_to_the_range_asked_for() {
 
 #[test]
 fn what_was_settled_earlier_is_found_by_position() {
-    let deaggregated = deaggregate(chunk_of(&[b"x".to_vec(), unhex(GOLDEN), b"y".to_vec()]), &DELIVER);
+    let deaggregated = deaggregate(chunk_of(&[b"x".to_vec(), unhex(GOLDEN), b"y".to_vec()]), &DELIVER, None);
     for (position, index) in
         [("99", 0), ("99/7", 0), ("100", 1), ("100/5", 1), ("101", 2), ("101/2", 4), ("101/3", 5), ("102", 6)]
     {
@@ -273,7 +289,7 @@ proptest! {
             encode(&records.iter().map(|(key, hash_key, data)| entry(key, data, *hash_key)).collect::<Vec<_>>())
         };
         let payloads: Vec<_> = packed.iter().map(entries).collect();
-        let deaggregated = deaggregate(chunk_of(&payloads), &DELIVER);
+        let deaggregated = deaggregate(chunk_of(&payloads), &DELIVER, None);
         let expected: Vec<_> = (100..).zip(&packed).flat_map(|(sequence, records)| {
             (0..).zip(records).map(move |(sub, (key, _, data))| {
                 let place = if sub == 0 { format!("{sequence}") } else { format!("{sequence}/{sub}") };
@@ -298,7 +314,7 @@ proptest! {
         *at.get_mut(&mut changed[..]) = byte;
         let payloads = [noise.clone(), [&MAGIC[..], &noise].concat(), sealed(&noise), sealed(&changed)];
         let settings = Deaggregation { enabled: true, outside_hash_range: rule, hash_range };
-        let deaggregated = deaggregate(chunk_of(&payloads), &settings);
+        let deaggregated = deaggregate(chunk_of(&payloads), &settings, None);
         let mut before: Option<RecordPosition> = None;
         let mut records = std::collections::BTreeSet::new();
         for record in deaggregated.records.iter() {
@@ -319,13 +335,13 @@ proptest! {
         let payload = encode(&[entry("a", b"x", Some(key))]);
         let hash_range = Some(HashRange { start: key, end: key });
         let settings = Deaggregation { outside_hash_range: OutsideHashRange::Drop, hash_range, ..DELIVER };
-        prop_assert_eq!(all_runs(&deaggregate(chunk_of(&[payload]), &settings)), [(0..1, Fate::Deliver)]);
+        prop_assert_eq!(all_runs(&deaggregate(chunk_of(&[payload]), &settings, None)), [(0..1, Fate::Deliver)]);
     }
 }
 
 #[test]
 fn nothing_is_copied() {
-    let deaggregated = deaggregate(chunk_of(&[unhex(GOLDEN)]), &DELIVER);
+    let deaggregated = deaggregate(chunk_of(&[unhex(GOLDEN)]), &DELIVER, None);
     let buffer: &Bytes = deaggregated.records.chunk().buffer();
     let range = buffer.as_ptr() as usize..buffer.as_ptr() as usize + buffer.len();
     assert!((0..4).all(|index| range.contains(&(deaggregated.records.data(index).as_ptr() as usize))));

@@ -46,7 +46,7 @@ impl Packing {
             builder.push(&sequence(index as u64 + 1), "key", payload.as_bytes(), START);
         }
         let plain = Deaggregation { enabled: false, outside_hash_range: OutsideHashRange::Deliver, hash_range: None };
-        let chunk = Arc::new(deaggregate(builder.build(), &plain));
+        let chunk = Arc::new(deaggregate(builder.build(), &plain, None));
         let permit = self.ctx.worker.budget.acquire_fill(10_000).await;
         let (reply, outcome) = oneshot::channel();
         let range = 0..payloads.len();

@@ -50,7 +50,7 @@ impl Intake {
         permit: Permit,
         after: &Position,
     ) -> Option<Self> {
-        let taken = aggregate::deaggregate(chunk, settings);
+        let taken = aggregate::deaggregate(chunk, settings, after.record());
         for corrupt in &taken.corrupt {
             let sequence = taken.records.chunk().record(corrupt.record as usize).sequence;
             tracing::warn!(
