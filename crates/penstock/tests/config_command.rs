@@ -109,3 +109,35 @@ fn a_warning_stops_nothing() {
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stderr).starts_with("warning: sink.set_aside_bucket: "), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_key_of_another_sink_may_be_emptied_but_not_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.toml");
+    let sound =
+        "[application]\nname = \"app\"\n[source]\nstreams = [\"x\"]\n[sink]\ntype = \"directory\"\npath = \"out\"\n";
+    std::fs::write(&file, sound).unwrap();
+    let config = |settings: &[&str]| {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        penstock(&["config", "-c", file.to_str().unwrap()].into_iter().chain(settings).collect::<Vec<_>>(), &[])
+    };
+    let output = config(&["sink.type=stdout", "sink.path=", "sink.bucket=", "sink.compression="]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(!text(&output.stdout).contains("path = \"out\""), "{}", text(&output.stdout));
+    let output = config(&["sink.type=stdout", "sink.path=", "sink.bucket=lake"]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stderr);
+    assert!(said.contains("sink.bucket = \"lake\" (--set): belongs to sink.type = \"s3\""), "{said}");
+    assert!(!said.contains("sink.path"), "{said}");
+}
+
+#[test]
+fn a_setting_without_a_key_says_that_the_key_is_missing() {
+    let file = repository("config/penstock.toml");
+    for setting in ["=x", " =x", "="] {
+        let output = penstock(&["config", "-c", file.to_str().unwrap(), "--set", setting], &[]);
+        assert_eq!(output.status.code(), Some(3), "{setting}");
+        let said = text(&output.stderr);
+        assert!(said.contains(&format!("--set {setting}: the key is missing")), "{said}");
+    }
+}

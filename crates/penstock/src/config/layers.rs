@@ -188,6 +188,10 @@ pub(crate) fn from_settings(settings: &[String]) -> Layer {
     let mut layer = Layer::default();
     for setting in settings {
         match setting.split_once('=') {
+            Some((path, _)) if path.trim().is_empty() => {
+                let what = "the key is missing; give key=value, as in --set sink.bucket=lake";
+                layer.problems.push(Problem::new(format!("--set {setting}"), what));
+            }
             Some((path, text)) => layer.push(path.trim(), ValueKind::String(text.to_owned()), Origin::Set),
             None => {
                 let what = "is not of the form key=value, as in --set sink.bucket=lake";

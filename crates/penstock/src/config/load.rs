@@ -8,6 +8,7 @@ use super::schema::{Fallback, KEYS, Key};
 use super::settings::Settings;
 use super::value::{self, Values};
 use super::{assemble, cross, derive, prefixes};
+use config::ValueKind;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -120,10 +121,11 @@ fn sink_type(merged: &Merged) -> Option<String> {
     }
 }
 
-/// A key of another sink type is a mistake wherever someone wrote it down.
+/// A key of another sink type is a mistake wherever someone wrote it down, unless left empty: that is leaving it out.
 fn refuse_foreign(key: &Key, sink_type: &str, merged: &Merged) -> Option<Problem> {
     let (raw, origin) = merged.get(key.path)?;
     let owners = key.sinks.iter().map(|owner| format!("{owner:?}")).collect::<Vec<_>>().join(" or ");
     let what = format!("belongs to sink.type = {owners}, not to {sink_type:?}");
-    origin.is_given().then(|| Problem::new(key.path, what).with_value(value::quote_raw(raw)).at(origin))
+    let left_out = matches!(raw, ValueKind::String(text) if text.is_empty());
+    (origin.is_given() && !left_out).then(|| Problem::new(key.path, what).with_value(value::quote_raw(raw)).at(origin))
 }
