@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,6 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use penstock_engine::status::StatusHandle;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,14 +29,16 @@ const LIVE_LIMIT: Duration = Duration::from_secs(30);
 const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
 /// Connections at a time; a scraper and a few people need a handful.
 const MAX_CONNECTIONS: usize = 64;
+/// What the pages say while there is no worker yet.
+const STARTING: &str = "starting\n";
 
 /// What the server shows.
 #[derive(Clone)]
 pub(crate) struct Sources {
     /// The recorder's series.
     pub(crate) metrics: PrometheusHandle,
-    /// The worker.
-    pub(crate) status: StatusHandle,
+    /// The worker, once there is one: before that it is being put together, which waits for credentials.
+    pub(crate) status: Arc<OnceLock<StatusHandle>>,
     /// Whether there are series per shard.
     pub(crate) per_shard_metrics: bool,
 }
@@ -93,37 +96,48 @@ fn answer(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes
         "/metrics" => with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics(sources)),
         "/livez" => livez(sources),
         "/readyz" => readyz(sources),
-        "/api/status" => {
-            let body = format!("{:#}\n", status::json(&sources.status.snapshot()));
-            with_type(StatusCode::OK, "application/json", body)
-        }
+        "/api/status" => api_status(sources),
         path => text(StatusCode::NOT_FOUND, format!("there is no {path} here; see /\n")),
     }
 }
 
 fn metrics(sources: &Sources) -> String {
-    sources.status.refresh_gauges();
+    let Some(status) = sources.status.get() else { return sources.metrics.render() };
+    status.refresh_gauges();
     let mut page = sources.metrics.render();
     if sources.per_shard_metrics {
-        series::render(&mut page, &sources.status.shard_series());
+        series::render(&mut page, &status.shard_series());
     }
     page
 }
 
 fn livez(sources: &Sources) -> Response<Full<Bytes>> {
-    if sources.status.is_live(LIVE_LIMIT) {
-        return text(StatusCode::OK, "alive\n");
+    match sources.status.get() {
+        None => text(StatusCode::OK, STARTING),
+        Some(status) if status.is_live(LIVE_LIMIT) => text(StatusCode::OK, "alive\n"),
+        Some(_) => {
+            let limit = LIVE_LIMIT.as_secs();
+            let stuck = format!("the lease keeper has not moved for more than {limit} s\n");
+            text(StatusCode::SERVICE_UNAVAILABLE, stuck)
+        }
     }
-    let limit = LIVE_LIMIT.as_secs();
-    text(StatusCode::SERVICE_UNAVAILABLE, format!("the lease keeper has not moved for more than {limit} s\n"))
 }
 
 fn readyz(sources: &Sources) -> Response<Full<Bytes>> {
-    let obstacles = sources.status.obstacles();
+    let Some(status) = sources.status.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, STARTING) };
+    let obstacles = status.obstacles();
     if obstacles.is_empty() {
         return text(StatusCode::OK, "ready\n");
     }
     text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", obstacles.join("\n")))
+}
+
+fn api_status(sources: &Sources) -> Response<Full<Bytes>> {
+    let (code, body) = match sources.status.get() {
+        Some(status) => (StatusCode::OK, status::json(&status.snapshot())),
+        None => (StatusCode::SERVICE_UNAVAILABLE, json!({ "state": STARTING.trim_end() })),
+    };
+    with_type(code, "application/json", format!("{body:#}\n"))
 }
 
 fn text(status: StatusCode, body: impl Into<String>) -> Response<Full<Bytes>> {

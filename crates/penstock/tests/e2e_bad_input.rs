@@ -111,6 +111,20 @@ fn no_credentials_are_told_with_where_to_give_them() {
 }
 
 #[test]
+fn the_admin_pages_are_served_while_credentials_are_awaited() {
+    let job = unreachable_job(DIRECTORY).without_credentials();
+    fs::create_dir(job.dir().join(".aws")).unwrap();
+    fs::write(job.dir().join(".aws/config"), "[default]\ncredential_process = sleep 20\n").unwrap();
+    let mut worker = Worker::start(&job, "patient");
+    assert_eq!(worker.page("/livez"), (200, "starting\n".to_owned()));
+    assert_eq!(worker.page("/readyz"), (503, "starting\n".to_owned()));
+    assert_eq!(worker.page("/metrics").0, 200);
+    let (code, body) = worker.page("/api/status");
+    let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, status), (503, json!({ "state": "starting" })));
+}
+
+#[test]
 fn no_region_is_told_with_where_to_set_it() {
     let job = unreachable_job(DIRECTORY);
     job.edit("region = \"us-east-1\"\n", "");

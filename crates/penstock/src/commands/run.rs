@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -52,8 +53,13 @@ async fn run_worker(settings: &Settings, metrics: PrometheusHandle) -> anyhow::R
     let mut tasks = JoinSet::new();
     tasks.spawn(cancel_on_signal(signals, shutdown.clone()));
 
+    // Before the worker exists: credentials may take their time, and a probe must not end the process meanwhile.
+    let status = Arc::new(OnceLock::new());
+    let per_shard_metrics = settings.admin.per_shard_metrics;
+    serve_admin(&mut tasks, listener, admin::Sources { metrics, status: Arc::clone(&status), per_shard_metrics })?;
     let worker = build(settings).await?;
-    serve_admin(&mut tasks, listener, &worker, metrics, settings.admin.per_shard_metrics)?;
+    // Nobody else sets it.
+    let _ = status.set(worker.status());
     match worker.run(shutdown).await? {
         Exit::Clean => {
             info!("everything that was read is settled, and all leases are released");
@@ -83,15 +89,8 @@ async fn build(settings: &Settings) -> anyhow::Result<Worker> {
     Ok(Worker::new(worker_settings, Ports { source, leases, sink, set_aside }, Clock::Boot)?)
 }
 
-fn serve_admin(
-    tasks: &mut JoinSet<()>,
-    listener: TcpListener,
-    worker: &Worker,
-    metrics: PrometheusHandle,
-    per_shard_metrics: bool,
-) -> anyhow::Result<()> {
+fn serve_admin(tasks: &mut JoinSet<()>, listener: TcpListener, sources: admin::Sources) -> anyhow::Result<()> {
     info!(address = %listener.local_addr()?, "admin server: /metrics /livez /readyz /api/status");
-    let sources = admin::Sources { metrics, status: worker.status(), per_shard_metrics };
     // It answers to the last: until the process ends, with its tasks.
     tasks.spawn(admin::serve(listener, sources, CancellationToken::new()));
     Ok(())

@@ -187,11 +187,13 @@ impl Worker {
         get(&address, path).unwrap_or_else(|error| panic!("{} does not serve {path}: {error}", self.label))
     }
 
-    /// `/api/status`.
+    /// `/api/status`, once there is a worker.
     #[track_caller]
     pub(crate) fn status(&mut self) -> serde_json::Value {
-        let (status, body) = self.page("/api/status");
-        assert_eq!(status, 200, "{body}");
+        let body = wait_for("the worker's status", SOON, || {
+            let (status, body) = self.page("/api/status");
+            (status == 200).then_some(body)
+        });
         serde_json::from_str(&body).expect("/api/status is JSON")
     }
 
