@@ -69,6 +69,8 @@ pub(crate) struct Reader {
     failures: u32,
     /// Whether an iterator that was refused was replaced since the last success.
     replaced: bool,
+    /// Whether the next iterator follows upon trouble: the stream may have been created again meanwhile.
+    doubtful: bool,
     retries: Backoff,
     random: Random,
 }
@@ -96,6 +98,7 @@ impl Reader {
             last_page: 0,
             failures: 0,
             replaced: false,
+            doubtful: false,
             retries: backoff(Duration::from_millis(250), Duration::from_secs(10)),
             random,
         }
@@ -128,19 +131,34 @@ impl Reader {
         let limit = self.ctx.worker.settings.time_outs.describe;
         let opened = tokio::time::timeout(limit, self.ctx.worker.source.open(&self.ctx.identity.shard, &at)).await;
         match opened.unwrap_or_else(|_| Err(SeamError::timed_out("GetShardIterator", self.subject(), limit))) {
-            Ok(iterator) => {
-                self.failures = 0;
-                State::Fetching(iterator)
+            Ok(iterator) => self.on_opened(iterator).await,
+            Err(error) if error.class == ErrorClass::NotFound => self.on_not_found(&error).await,
+            Err(error) => self.on_not_opened(&error).await,
+        }
+    }
+
+    /// An iterator that follows upon trouble is used only if the stream is still the same. It is asked after the iterator was
+    /// opened: a stream that is created again later does not answer it.
+    async fn on_opened(&mut self, iterator: ShardIterator) -> State {
+        if self.doubtful
+            && let Err(error) = self.stream_is_the_same().await
+        {
+            return self.on_not_opened(&error).await;
+        }
+        self.doubtful = false;
+        self.failures = 0;
+        State::Fetching(iterator)
+    }
+
+    async fn on_not_opened(&mut self, error: &SeamError) -> State {
+        self.doubtful = true;
+        match error.class {
+            // Rejected: the sequence number does not belong to the shard. Never go on from somewhere else in silence.
+            ErrorClass::Rejected | ErrorClass::Denied | ErrorClass::NotFound => {
+                self.wait_for_operator(error, State::Opening).await
             }
-            Err(error) => match error.class {
-                ErrorClass::NotFound => self.on_not_found(&error, None).await,
-                // The sequence number does not belong to the shard: never go on from somewhere else in silence.
-                ErrorClass::Rejected | ErrorClass::Denied => self.wait_for_operator(&error, State::Opening).await,
-                ErrorClass::Throttled => self.on_throttled(&error, State::Opening).await,
-                ErrorClass::Transient | ErrorClass::Expired | ErrorClass::Fatal => {
-                    self.retry(&error, State::Opening).await
-                }
-            },
+            ErrorClass::Throttled => self.on_throttled(error, State::Opening).await,
+            ErrorClass::Transient | ErrorClass::Expired | ErrorClass::Fatal => self.retry(error, State::Opening).await,
         }
     }
 
@@ -233,17 +251,22 @@ impl Reader {
             ErrorClass::Expired => {
                 tracing::debug!(shard = %self.ctx.identity.shard, "the shard iterator expired and is replaced");
                 self.ctx.worker.metrics.call_failed(error.operation, error.class.as_str());
+                self.doubtful = true;
                 State::Opening
             }
             ErrorClass::Throttled => self.on_throttled(error, State::Fetching(iterator)).await,
             ErrorClass::Rejected if !self.replaced => {
                 self.replaced = true;
+                self.doubtful = true;
                 self.ctx.read_failed(error, 1, Duration::ZERO);
                 State::Opening
             }
-            ErrorClass::Rejected => self.wait_for_operator(error, State::Opening).await,
+            ErrorClass::Rejected => {
+                self.doubtful = true;
+                self.wait_for_operator(error, State::Opening).await
+            }
             ErrorClass::Denied => self.wait_for_operator(error, State::Fetching(iterator)).await,
-            ErrorClass::NotFound => self.on_not_found(error, Some(iterator)).await,
+            ErrorClass::NotFound => self.on_not_found(error).await,
             ErrorClass::Transient | ErrorClass::Fatal => self.retry(error, State::Fetching(iterator)).await,
         }
     }
@@ -281,27 +304,37 @@ impl Reader {
     }
 
     /// Stream or shard is gone. Only if the stream is still the same and does not list the shard has the shard's retention ended.
-    async fn on_not_found(&mut self, error: &SeamError, iterator: Option<ShardIterator>) -> State {
-        let again = iterator.map_or(State::Opening, State::Fetching);
+    async fn on_not_found(&mut self, error: &SeamError) -> State {
+        self.doubtful = true;
         match self.shard_is_gone().await {
             Ok(true) => {
                 self.ctx.worker.gap(&self.ctx.identity.lease, GapReason::ShardExpired, &self.unread());
                 State::Ended(Vec::new())
             }
-            Ok(false) => self.wait_for_operator(error, again).await,
-            Err(error) => self.wait_for_operator(&error, again).await,
+            Ok(false) => self.wait_for_operator(error, State::Opening).await,
+            Err(error) => self.wait_for_operator(&error, State::Opening).await,
         }
     }
 
     async fn shard_is_gone(&self) -> Result<bool, SeamError> {
-        let worker = &self.ctx.worker;
-        let limit = worker.settings.time_outs.describe;
-        let looked = tokio::time::timeout(limit, async {
-            worker.source.describe().await?.is_of(worker.stream.created)?;
-            let shards = worker.source.list_shards().await?;
+        let source = &self.ctx.worker.source;
+        self.look_at_stream(async {
+            source.describe().await?.is_of(self.ctx.worker.stream.created)?;
+            let shards = source.list_shards().await?;
             Ok(!shards.iter().any(|shard| shard.id == self.ctx.identity.shard))
-        });
-        looked.await.unwrap_or_else(|_| Err(SeamError::timed_out("DescribeStreamSummary", self.subject(), limit)))
+        })
+        .await
+    }
+
+    async fn stream_is_the_same(&self) -> Result<(), SeamError> {
+        self.look_at_stream(async { self.ctx.worker.source.describe().await?.is_of(self.ctx.worker.stream.created) })
+            .await
+    }
+
+    async fn look_at_stream<T>(&self, look: impl Future<Output = Result<T, SeamError>>) -> Result<T, SeamError> {
+        let limit = self.ctx.worker.settings.time_outs.describe;
+        let looked = tokio::time::timeout(limit, look).await;
+        looked.unwrap_or_else(|_| Err(SeamError::timed_out("DescribeStreamSummary", self.subject(), limit)))
     }
 
     // === Gaps ===

@@ -176,6 +176,26 @@ async fn a_stream_that_was_created_again_does_not_end_its_shards() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_stream_that_was_created_again_nothing_is_read_when_an_iterator_is_replaced() {
+    for class in [ErrorClass::Expired, ErrorClass::Rejected, ErrorClass::NotFound] {
+        let stream = FakeStream::new(&[SHARD]);
+        let mut reading = read(&stream, Position::TrimHorizon, None).await;
+        assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+        let created = std::mem::replace(&mut *stream.created.lock().unwrap(), START);
+        stream.fetch_faults.add(class, 1);
+        // Also the second attempt to open is one after trouble.
+        stream.open_faults.add(ErrorClass::Transient, 1);
+        stream.put(SHARD, 1..=10);
+        let read = tokio::time::timeout(Duration::from_secs(600), reading.items.recv()).await;
+        assert!(read.is_err(), "{class:?}: {read:?}");
+        let problem = reading.ctx.cell.snapshot(reading.ctx.worker.clock.now()).problem.unwrap();
+        assert!(problem.contains("created again"), "{class:?}: {problem}");
+        *stream.created.lock().unwrap() = created;
+        assert_eq!(reading.records(10).await, lines(1..=10), "{class:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_checkpoint_whose_record_is_gone_is_a_gap_and_one_that_is_there_is_none() {
     let stream = FakeStream::new(&[SHARD]);
     stream.put(SHARD, 1..=30);
