@@ -128,6 +128,7 @@ pub(crate) struct FakeShard {
 #[derive(Debug)]
 pub(crate) struct FakeStream {
     pub(crate) shards: Mutex<BTreeMap<ShardId, FakeShard>>,
+    pub(crate) list_faults: Faults,
     pub(crate) open_faults: Faults,
     pub(crate) fetch_faults: Faults,
     pub(crate) opened: Mutex<Vec<OpenAt>>,
@@ -148,6 +149,7 @@ impl FakeStream {
     pub(crate) fn new(shards: &[&str]) -> Arc<Self> {
         let stream = Self {
             shards: Mutex::default(),
+            list_faults: Faults::default(),
             open_faults: Faults::default(),
             fetch_faults: Faults::default(),
             opened: Mutex::default(),
@@ -211,6 +213,7 @@ impl ShardSource for FakeStream {
     }
 
     async fn list_shards(&self) -> Result<Vec<ShardListing>, SeamError> {
+        self.list_faults.next("ListShards")?;
         Ok(self.shards.lock().unwrap().values().map(|shard| shard.listing.clone()).collect())
     }
 

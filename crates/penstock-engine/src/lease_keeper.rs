@@ -192,6 +192,9 @@ impl LeaseKeeper {
     fn on_finished(&mut self, finished: Finished) {
         let Finished { event, error } = finished;
         let scanned = matches!(event, Event::LeasesScanned { .. });
+        if matches!(event, Event::ShardsListed(_)) {
+            self.board.stream_looked_at(error.as_ref());
+        }
         self.handle(event);
         if let Some(error) = error {
             reports::call_failed(&self.board, &error, scanned);

@@ -15,7 +15,11 @@ use penstock_core::time::{Instant, Now, UnixMillis};
 use crate::budget::MemoryBudget;
 use crate::clock::Clock;
 use crate::metrics::{self, Metrics, ShardSeries, Totals, name};
+use crate::ports::{ErrorClass, SeamError};
 use crate::settings::WorkerSettings;
+
+/// How long it is believed that the stream is gone: a reader looks once a minute, and one that was stopped does not look again.
+const LOOK_HOLDS: Duration = Duration::from_secs(180);
 
 /// Looks at a worker from outside. Clones look at the same one, also after it has ended.
 #[derive(Debug, Clone)]
@@ -48,7 +52,7 @@ pub struct Status {
     pub sink: SinkStatus,
     /// What the last failed call to the lease table said, until one succeeds.
     pub lease_problem: Option<String>,
-    /// Why nothing is taken although the table is well: a stream that was created again.
+    /// Why nothing is taken or read although the table is well: a stream that is gone or was created again.
     pub stream_problem: Option<String>,
     /// The largest lag over held shards.
     pub lag: Duration,
@@ -159,7 +163,17 @@ struct Facts {
     workers: usize,
     sink: SinkStatus,
     lease_problem: Option<String>,
-    stream_problem: Option<String>,
+    /// The leases are of a stream that was created at another time. For good.
+    leases_of_another: Option<String>,
+    /// The stream was not there, or was another one, when somebody looked last, and when that was.
+    stream_missed: Option<(String, Instant)>,
+}
+
+impl Facts {
+    fn stream_problem(&self, now: Instant) -> Option<&str> {
+        let missed = self.stream_missed.as_ref().filter(|(_, at)| now.since(*at) <= LOOK_HOLDS);
+        self.leases_of_another.as_deref().or(missed.map(|(problem, _)| problem.as_str()))
+    }
 }
 
 impl Board {
@@ -177,7 +191,8 @@ impl Board {
             workers: 0,
             sink: SinkStatus::Unknown,
             lease_problem: None,
-            stream_problem: None,
+            leases_of_another: None,
+            stream_missed: None,
         };
         Arc::new(Self {
             worker: settings.worker.clone(),
@@ -233,8 +248,18 @@ impl Board {
         self.facts().lease_problem = problem;
     }
 
-    pub(crate) fn stream_problem(&self, problem: String) {
-        self.facts().stream_problem = Some(problem);
+    pub(crate) fn leases_of_another_stream(&self, problem: String) {
+        self.facts().leases_of_another = Some(problem);
+    }
+
+    /// Somebody looked whether the stream is there and still the same. Other errors say nothing of it.
+    pub(crate) fn stream_looked_at(&self, error: Option<&SeamError>) {
+        let missed = match error {
+            None => None,
+            Some(error) if error.class == ErrorClass::NotFound => Some((error.to_string(), self.clock.now().instant)),
+            Some(_) => return,
+        };
+        self.facts().stream_missed = missed;
     }
 
     pub(crate) fn sink_is(&self, sink: SinkStatus) {
@@ -386,7 +411,7 @@ impl StatusHandle {
             shards,
             sink: facts.sink.clone(),
             lease_problem: facts.lease_problem.clone(),
-            stream_problem: facts.stream_problem.clone(),
+            stream_problem: facts.stream_problem(now.instant).map(str::to_owned),
             memory_used: self.board.budget.used(),
             memory_budget: self.board.budget.budget(),
             totals: self.board.metrics.totals(),
@@ -403,13 +428,14 @@ impl StatusHandle {
     /// What keeps the worker from being ready; empty if nothing does.
     #[must_use]
     pub fn obstacles(&self) -> Vec<String> {
+        let now = self.board.clock.now().instant;
         let facts = self.board.facts();
         let mut obstacles = Vec::new();
         if !facts.started {
             obstacles.push("leases: the first scan of the lease table is not done".to_owned());
         }
         obstacles.extend(facts.lease_problem.iter().map(|problem| format!("leases: {problem}")));
-        obstacles.extend(facts.stream_problem.iter().map(|problem| format!("stream: {problem}")));
+        obstacles.extend(facts.stream_problem(now).map(|problem| format!("stream: {problem}")));
         match &facts.sink {
             SinkStatus::Unknown => obstacles.push("sink: not asked yet".to_owned()),
             SinkStatus::Ready => {}

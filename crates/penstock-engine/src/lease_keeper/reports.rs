@@ -38,7 +38,9 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
             tracing::error!(worker = %board.worker, shard = %key, problem, "a lease row cannot be read, its shard is left alone");
         }
         Report::StreamRecreated { rows, stream } => {
-            board.stream_problem(format!("it was created again at {stream}; the leases are of the one of {rows}"));
+            board.leases_of_another_stream(format!(
+                "it was created again at {stream}; the leases are of the one of {rows}"
+            ));
             tracing::error!(
                 worker = %board.worker, %rows, %stream,
                 "the stream was created again: the leases belong to one created at another time, nothing is taken"

@@ -334,7 +334,10 @@ impl Reader {
     async fn look_at_stream<T>(&self, look: impl Future<Output = Result<T, SeamError>>) -> Result<T, SeamError> {
         let limit = self.ctx.worker.settings.time_outs.describe;
         let looked = tokio::time::timeout(limit, look).await;
-        looked.unwrap_or_else(|_| Err(SeamError::timed_out("DescribeStreamSummary", self.subject(), limit)))
+        let looked =
+            looked.unwrap_or_else(|_| Err(SeamError::timed_out("DescribeStreamSummary", self.subject(), limit)));
+        self.ctx.worker.board.stream_looked_at(looked.as_ref().err());
+        looked
     }
 
     // === Gaps ===

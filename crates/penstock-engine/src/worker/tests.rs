@@ -322,6 +322,29 @@ async fn shards_of_a_stream_that_is_created_again_under_a_running_worker_are_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_is_gone_or_created_again_makes_the_worker_unready_until_it_is_back() {
+    let world = World::new(&[SHARD]);
+    let worker = world.objects("w-1");
+    until("the lease", || worker.status.snapshot().shards.len() == 1).await;
+    until("readiness", || worker.status.obstacles().is_empty()).await;
+    let created = std::mem::replace(&mut *world.stream.created.lock().unwrap(), START);
+    until("the problem", || worker.status.snapshot().stream_problem.is_some()).await;
+    let obstacles = worker.status.obstacles();
+    assert!(obstacles[0].starts_with("stream: ") && obstacles[0].contains("created again"), "{obstacles:?}");
+    *world.stream.created.lock().unwrap() = created;
+    until("readiness", || worker.status.obstacles().is_empty()).await;
+    world.stream.list_faults.add(ErrorClass::NotFound, 1);
+    until("the problem", || worker.status.snapshot().stream_problem.is_some()).await;
+    until("readiness", || worker.status.obstacles().is_empty()).await;
+    world.stream.list_faults.add(ErrorClass::Throttled, 3);
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(worker.status.snapshot().stream_problem, None, "a throttled look says nothing of the stream");
+    }
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_table_that_may_not_be_read_ends_the_start() {
     let world = World::new(&[SHARD]);
     world.table.scan_faults.add(ErrorClass::Denied, 100);
