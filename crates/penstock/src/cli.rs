@@ -160,6 +160,10 @@ pub(crate) struct AbandonIntentArgs {
     /// The lease's key: for one stream the shard id, as in shardId-000000000012
     #[arg(value_name = "LEASE")]
     pub(crate) lease: String,
+    /// Drop an intent that cannot be read, damaged or of another version: the checkpoint stays, the records behind it
+    /// are read again, and those in objects that were already put are delivered twice
+    #[arg(long)]
+    pub(crate) unreadable: bool,
     /// The configuration and the form of the report.
     #[command(flatten)]
     pub(crate) report: ReportArgs,
@@ -203,6 +207,7 @@ mod tests {
                 Command::Leases(LeasesArgs {
                     command: LeasesCommand::AbandonIntent(AbandonIntentArgs {
                         lease: "shardId-000000000012".into(),
+                        unreadable: false,
                         report: ReportArgs { config: config(), json: false },
                     }),
                 }),

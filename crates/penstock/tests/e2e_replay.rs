@@ -103,6 +103,9 @@ fn an_abandoned_intent_s_range_is_passed_and_nothing_else() {
     let mut world = World::with_an_open_intent();
     let records = world.listed()["intent"]["records"].as_u64().unwrap();
     let first_told = world.teller.told();
+    // It can be read, so it is not dropped as if it could not.
+    let output = run(&world.job, &["leases", "abandon-intent", SHARD, "-c", "penstock.toml", "--unreadable"]);
+    assert_eq!(output.code, 1, "{}", output.stdout);
     let output = run(&world.job, &["leases", "abandon-intent", SHARD, "-c", "penstock.toml", "--json"]);
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(world.listed()["intent"].is_null());

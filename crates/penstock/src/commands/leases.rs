@@ -1,24 +1,25 @@
-//! `penstock leases`: who has which shard, and giving up an intent that nobody can carry out.
+//! `penstock leases`: who has which shard; giving up an intent that nobody can carry out is in a file of its own.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use penstock_core::ids::LeaseKey;
+use anyhow::Context;
 use penstock_core::intent::Intent;
 use penstock_core::intent::codec;
-use penstock_core::lease::{Change, Expect, Field, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::lease::{LeaseRow, Scan};
 use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
 use penstock_engine::clock::Clock;
 use penstock_engine::ports::LeaseTable;
 use serde_json::{Value, json};
 
-use crate::cli::{AbandonIntentArgs, LeasesArgs, LeasesCommand, ReportArgs};
+use crate::cli::{LeasesArgs, LeasesCommand, ReportArgs};
 use crate::config::{Surroundings, load};
 use crate::wiring::aws::Aws;
 use crate::wiring::ports;
+
+mod abandon;
 
 /// Runs one of the lease commands.
 ///
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &LeasesArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         match &args.command {
             LeasesCommand::List(args) => list(args).await,
-            LeasesCommand::AbandonIntent(args) => abandon_intent(args).await,
+            LeasesCommand::AbandonIntent(args) => abandon::run(args).await,
         }
     })
 }
@@ -141,67 +142,4 @@ fn intent_as_json(intent: &Intent) -> Value {
         "destination": intent.destination.to_string(),
         "keys": intent.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(),
     })
-}
-
-// === abandon-intent ===
-
-async fn abandon_intent(args: &AbandonIntentArgs) -> anyhow::Result<ExitCode> {
-    let table = open(&args.report).await?;
-    let key = LeaseKey::new(&args.lease);
-    let scan = table.scan().await?;
-    if let Some(row) = scan.unreadable.iter().find(|row| row.key == key) {
-        bail!("the lease {key} cannot be read: {}", row.problem);
-    }
-    let row = scan.rows.iter().find(|row| row.key == key).with_context(|| {
-        let known: Vec<_> = scan.rows.iter().map(|row| row.key.as_str()).collect();
-        format!("there is no lease {key}; there are: {}", known.join(", "))
-    })?;
-    let (write, intent) = abandoning(row)?;
-    match table.write(&write).await? {
-        WriteOutcome::Applied => {}
-        WriteOutcome::Conflict(_) => {
-            bail!("the lease {key} changed meanwhile: a worker is at it; look again with `penstock leases list`")
-        }
-    }
-    let keys: Vec<_> = intent.objects.iter().map(|object| object.key.as_str()).collect();
-    let text = match args.report.json {
-        true => format!("{:#}\n", json!({ "lease": key.as_str(), "abandoned": intent_as_json(&intent) })),
-        false => format!(
-            "{key}: gave up {} records, from {} to {}; reading goes on behind them\n\
-             objects of it that may have been written already: {}\n",
-            intent.records(),
-            intent.first,
-            intent.last,
-            keys.join(", ")
-        ),
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The write of a tool: asks for the counter and the very intent, adds one to the counter, and leaves neither an owner nor an
-/// intent. It only moves forward.
-fn abandoning(row: &LeaseRow) -> anyhow::Result<(LeaseWrite, Intent)> {
-    let key = &row.key;
-    let bytes =
-        row.intent.clone().with_context(|| format!("the lease {key} has no open intent: nothing to abandon"))?;
-    let intent = codec::decode(&bytes).with_context(|| {
-        format!("the intent of {key} cannot be read, so its range is not known; run a newer penstock")
-    })?;
-    let after = Position::After(intent.last.clone());
-    if row.checkpoint >= after {
-        bail!("the checkpoint of {key} is at {} already, behind its intent: the next owner drops it", row.checkpoint);
-    }
-    let change = Change {
-        owner: Field::Remove,
-        owner_switches: Some(0),
-        checkpoint: Some(after),
-        arrival: Field::Remove,
-        intent: Field::Remove,
-        wanted: Field::Remove,
-        end_handoff: true,
-        ..Change::counter(row.counter.next())
-    };
-    let expect = Expect { intent: Some(Some(bytes)), ..Expect::counter(row.counter) };
-    Ok((LeaseWrite { key: key.clone(), expect, change }, intent))
 }
