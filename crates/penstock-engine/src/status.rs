@@ -54,6 +54,8 @@ pub struct Status {
     pub lease_problem: Option<String>,
     /// Why nothing is taken or read although the table is well: a stream that is gone or was created again.
     pub stream_problem: Option<String>,
+    /// Leases that this worker gave up and leaves alone for a while, with the reason.
+    pub given_up: Vec<(LeaseKey, String)>,
     /// The largest lag over held shards.
     pub lag: Duration,
     /// Bytes of the budget that are taken.
@@ -167,12 +169,25 @@ struct Facts {
     leases_of_another: Option<String>,
     /// The stream was not there, or was another one, when somebody looked last, and when that was.
     stream_missed: Option<(String, Instant)>,
+    /// No more than there are leases: an entry ends with its time, or when somebody has taken the lease.
+    given_up: BTreeMap<LeaseKey, GivenUp>,
+}
+
+#[derive(Debug)]
+struct GivenUp {
+    reason: String,
+    until: Instant,
 }
 
 impl Facts {
     fn stream_problem(&self, now: Instant) -> Option<&str> {
         let missed = self.stream_missed.as_ref().filter(|(_, at)| now.since(*at) <= LOOK_HOLDS);
         self.leases_of_another.as_deref().or(missed.map(|(problem, _)| problem.as_str()))
+    }
+
+    fn given_up(&self, now: Instant) -> impl Iterator<Item = (&LeaseKey, &str)> {
+        let lasting = self.given_up.iter().filter(move |(_, given_up)| now < given_up.until);
+        lasting.map(|(key, given_up)| (key, given_up.reason.as_str()))
     }
 }
 
@@ -193,6 +208,7 @@ impl Board {
             lease_problem: None,
             leases_of_another: None,
             stream_missed: None,
+            given_up: BTreeMap::new(),
         };
         Arc::new(Self {
             worker: settings.worker.clone(),
@@ -241,7 +257,25 @@ impl Board {
     }
 
     pub(crate) fn leases_are(&self, leases: Vec<LeaseStatus>) {
-        self.facts().leases = leases;
+        let mut facts = self.facts();
+        for lease in &leases {
+            if lease.owner.as_ref().is_some_and(|owner| *owner != self.worker) {
+                facts.given_up.remove(&lease.key);
+            }
+        }
+        facts.leases = leases;
+    }
+
+    /// The lease was given up and is not taken again by this worker for `cool_down`.
+    pub(crate) fn lease_given_up(&self, key: LeaseKey, reason: String, cool_down: Duration) {
+        let now = self.clock.now().instant;
+        let mut facts = self.facts();
+        facts.given_up.retain(|_, given_up| now < given_up.until);
+        facts.given_up.insert(key, GivenUp { reason, until: now.after(cool_down) });
+    }
+
+    pub(crate) fn lease_taken(&self, key: &LeaseKey) {
+        self.facts().given_up.remove(key);
     }
 
     pub(crate) fn lease_problem(&self, problem: Option<String>) {
@@ -412,6 +446,7 @@ impl StatusHandle {
             sink: facts.sink.clone(),
             lease_problem: facts.lease_problem.clone(),
             stream_problem: facts.stream_problem(now.instant).map(str::to_owned),
+            given_up: facts.given_up(now.instant).map(|(key, reason)| (key.clone(), reason.to_owned())).collect(),
             memory_used: self.board.budget.used(),
             memory_budget: self.board.budget.budget(),
             totals: self.board.metrics.totals(),
@@ -435,6 +470,7 @@ impl StatusHandle {
             obstacles.push("leases: the first scan of the lease table is not done".to_owned());
         }
         obstacles.extend(facts.lease_problem.iter().map(|problem| format!("leases: {problem}")));
+        obstacles.extend(facts.given_up(now).map(|(key, reason)| format!("leases: {key} was given up: {reason}")));
         obstacles.extend(facts.stream_problem(now).map(|problem| format!("stream: {problem}")));
         match &facts.sink {
             SinkStatus::Unknown => obstacles.push("sink: not asked yet".to_owned()),

@@ -14,6 +14,7 @@ use crate::status::Board;
 pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
     match report {
         Report::Taken { key, from, stolen } => {
+            board.lease_taken(&key);
             let from = from.as_ref().map(|worker| worker.as_str());
             tracing::info!(worker = %board.worker, shard = %key, from, stolen, "lease taken");
         }

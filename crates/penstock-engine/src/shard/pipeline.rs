@@ -96,8 +96,13 @@ async fn give_up(ctx: &Arc<ShardContext>, reason: &str) -> TenureEnd {
         // Biased: nothing is given up that is lost.
         biased;
         () = ctx.cut.cancelled() => TenureEnd::Cut,
-        // Whether it is recorded or lost, the lease is not ours any more.
-        _ = ctx.tenure.request(request) => TenureEnd::GaveUp,
+        recorded = ctx.tenure.request(request) => {
+            // Recorded or lost: the lease is not ours any more. If it is lost, it is somebody else's concern.
+            if recorded.is_ok() {
+                ctx.worker.board.lease_given_up(ctx.identity.lease.clone(), reason.to_owned(), replay::COOL_DOWN);
+            }
+            TenureEnd::GaveUp
+        }
     }
 }
 

@@ -207,10 +207,51 @@ async fn an_intent_that_cannot_be_rebuilt_is_left_to_others() {
     let second = world.objects("w-2");
     until("the take", || world.table.row(SHARD).owner.is_some_and(|owner| owner.as_str() == "w-2")).await;
     until("the release", || world.table.row(SHARD).owner.is_none()).await;
+    until("the reason", || !second.status.snapshot().given_up.is_empty()).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(world.table.row(SHARD).owner.is_none(), "taken again before the cool-down is over");
+    let (key, reason) = second.status.snapshot().given_up.remove(0);
+    assert_eq!(key.as_str(), SHARD);
+    assert_eq!(second.status.obstacles(), [format!("leases: {SHARD} was given up: {reason}")]);
+    assert!(reason.contains("the digest differs"), "{reason}");
     assert!(world.objects.lines().is_empty());
     assert_eq!(second.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_given_up_is_forgotten_when_somebody_takes_it() {
+    let world = World::new(&[SHARD]);
+    let first = world.objects("w-1");
+    until("the lease", || first.status.snapshot().shards.len() == 1).await;
+    first.stop().await;
+    let damage = |intent: Option<&'static [u8]>| {
+        world.table.rows.lock().unwrap().get_mut(&LeaseKey::new(SHARD)).unwrap().intent =
+            intent.map(bytes::Bytes::from_static);
+    };
+    damage(Some(b"unreadable"));
+    let worker = world.objects("w-2");
+    until("the reason", || worker.status.snapshot().given_up.len() == 1).await;
+    let owned_by = |owner: Option<&str>| {
+        let mut rows = world.table.rows.lock().unwrap();
+        let row = rows.get_mut(&LeaseKey::new(SHARD)).unwrap();
+        row.owner = owner.map(penstock_core::ids::WorkerId::new);
+        row.counter = row.counter.next();
+    };
+    owned_by(Some("other"));
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert!(worker.status.snapshot().given_up.is_empty(), "it is somebody else's");
+    damage(None);
+    owned_by(None);
+    until("the take", || worker.status.snapshot().shards.len() == 1).await;
+    assert!(worker.status.obstacles().is_empty(), "{:?}", worker.status.obstacles());
+    damage(Some(b"unreadable"));
+    worker.run.abort();
+    let again = world.objects("w-3");
+    until("the reason", || again.status.snapshot().given_up.len() == 1).await;
+    damage(None);
+    until("the take", || again.status.snapshot().shards.len() == 1).await;
+    assert!(again.status.snapshot().given_up.is_empty());
+    assert_eq!(again.stop().await, Exit::Clean);
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,7 +373,9 @@ async fn a_stream_that_is_gone_or_created_again_makes_the_worker_unready_until_i
     let obstacles = worker.status.obstacles();
     assert!(obstacles[0].starts_with("stream: ") && obstacles[0].contains("created again"), "{obstacles:?}");
     *world.stream.created.lock().unwrap() = created;
+    let back = tokio::time::Instant::now();
     until("readiness", || worker.status.obstacles().is_empty()).await;
+    assert!(back.elapsed() < Duration::from_secs(60), "the next look shows it: {:?}", back.elapsed());
     world.stream.list_faults.add(ErrorClass::NotFound, 1);
     until("the problem", || worker.status.snapshot().stream_problem.is_some()).await;
     until("readiness", || worker.status.obstacles().is_empty()).await;

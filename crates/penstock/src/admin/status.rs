@@ -38,7 +38,7 @@ pub(super) fn json(status: &Status) -> Value {
         "workers": status.workers,
         "leases_unowned": status.unowned,
         "shards": status.shards.iter().map(shard).collect::<Vec<_>>(),
-        "leases": status.leases.iter().map(lease).collect::<Vec<_>>(),
+        "leases": status.leases.iter().map(|of| lease(of, status)).collect::<Vec<_>>(),
     })
 }
 
@@ -58,7 +58,8 @@ fn shard(shard: &ShardStatus) -> Value {
     })
 }
 
-fn lease(lease: &LeaseStatus) -> Value {
+fn lease(lease: &LeaseStatus, status: &Status) -> Value {
+    let given_up = status.given_up.iter().find(|(key, _)| *key == lease.key);
     json!({
         "lease": lease.key.as_str(),
         "owner": lease.owner.as_ref().map(|owner| owner.as_str()),
@@ -66,6 +67,7 @@ fn lease(lease: &LeaseStatus) -> Value {
         "held": lease.held,
         "waits_for_parents": lease.waits_for_parents,
         "intent_open": lease.intent_open,
+        "problem": given_up.map(|(_, reason)| format!("given up: {reason}")),
     })
 }
 
