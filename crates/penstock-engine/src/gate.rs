@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::ports::{CallTarget, ErrorClass, SeamError, SinkPort};
 use crate::shard::context::{backoff, chain};
 use crate::status::{Board, SinkStatus};
+use crate::told::Told;
 
 /// Whether the sink has answered. Clones share it.
 #[derive(Debug, Clone)]
@@ -78,6 +79,7 @@ impl SinkProbe {
     pub(crate) async fn run(mut self) {
         // Quick at first, since sinks start beside us; then once a minute: an operator is needed.
         let pauses = backoff(Duration::from_secs(1), Duration::from_secs(60));
+        let mut told = Told::default();
         for attempt in 0_u32.. {
             match self.ask().await {
                 Ok(facts) => {
@@ -90,7 +92,9 @@ impl SinkProbe {
                 Err(error) => {
                     self.metrics.call_failed(error.operation, error.class.as_str());
                     let pause = pauses.ceiling(attempt) / 2 + pauses.delay(attempt, &mut self.random) / 2;
-                    tracing::error!(error = %chain(&error), again = ?pause, "the sink is not there, nothing is delivered");
+                    if told.is_news(&error, self.clock.now().instant) {
+                        tracing::error!(error = %chain(&error), again = ?pause, "the sink is not there, nothing is delivered");
+                    }
                     self.board.sink_is(SinkStatus::Down(error.to_string()));
                     self.clock.sleep(pause).await;
                 }

@@ -26,6 +26,7 @@ use crate::metrics::count_as_f64;
 use crate::ports::SeamError;
 use crate::shard::tenure::{DeliveryDeadline, KeeperMessage};
 use crate::status::Board;
+use crate::told::Told;
 
 /// Messages that wait for the keeper: each shard has one request and one progress under way at most, and whoever finds the mailbox
 /// full waits.
@@ -95,6 +96,8 @@ pub(crate) struct LeaseKeeper {
     draining: bool,
     drained: bool,
     shown: Instant,
+    /// The failed calls that were logged.
+    told: Told,
 }
 
 /// What a keeper is made of.
@@ -138,6 +141,7 @@ impl LeaseKeeper {
             draining: false,
             drained: false,
             shown: Instant::default(),
+            told: Told::default(),
         }
     }
 
@@ -197,7 +201,7 @@ impl LeaseKeeper {
         }
         self.handle(event);
         if let Some(error) = error {
-            reports::call_failed(&self.board, &error, scanned);
+            reports::call_failed(&self.board, &mut self.told, &error, scanned);
             if scanned && let Some(first) = self.first_scan.take_if(|_| calls::ends_the_start(&error)) {
                 let _nobody_waits = first.send(FirstScan::Failed(error));
             }

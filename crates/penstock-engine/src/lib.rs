@@ -15,4 +15,5 @@ pub mod settings;
 mod shard;
 pub mod start;
 pub mod status;
+mod told;
 pub mod worker;

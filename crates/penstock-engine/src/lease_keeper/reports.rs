@@ -9,6 +9,7 @@ use crate::metrics::count_as_f64;
 use crate::ports::{ErrorClass, SeamError};
 use crate::shard::context::chain;
 use crate::status::Board;
+use crate::told::Told;
 
 /// Tells the world. The value is what those wait for who wait for the first look at the leases.
 pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
@@ -60,10 +61,13 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
 }
 
 /// A call to the lease table, or for the list of shards, failed. The coordinator decides when it is made again.
-pub(super) fn call_failed(board: &Arc<Board>, error: &SeamError, scan: bool) {
+pub(super) fn call_failed(board: &Arc<Board>, told: &mut Told, error: &SeamError, scan: bool) {
     board.metrics.call_failed(error.operation, error.class.as_str());
     if scan {
         board.lease_problem(Some(error.to_string()));
+    }
+    if !told.is_news(error, board.clock.now().instant) {
+        return;
     }
     let class = error.class.as_str();
     match error.class {
