@@ -1,6 +1,7 @@
 //! The command line: clap types and their help, nothing else.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use penstock_local::faults::FaultRule;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ const ALL_EXIT_CODES: &str = "Exit codes:
   4  the grace period ran out with records undelivered";
 
 /// Carries records from Kinesis Data Streams into Firehose or S3.
-#[derive(Debug, PartialEq, Eq, Parser)]
+#[derive(Debug, PartialEq, Parser)]
 #[command(name = "penstock", version, after_help = ALL_EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// What to do.
@@ -34,7 +35,7 @@ pub(crate) struct Cli {
 }
 
 /// What to do.
-#[derive(Debug, PartialEq, Eq, Subcommand)]
+#[derive(Debug, PartialEq, Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon: lease shards, deliver their records, until it is told to stop
     #[command(after_help = EXIT_CODES_OF_RUN)]
@@ -108,7 +109,7 @@ pub(crate) enum DemoSink {
 }
 
 /// `penstock local`.
-#[derive(Debug, PartialEq, Eq, Args)]
+#[derive(Debug, PartialEq, Args)]
 pub(crate) struct LocalArgs {
     /// Address and port to listen on; port 0 picks one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4567")]
@@ -119,9 +120,9 @@ pub(crate) struct LocalArgs {
     /// Do not enforce the services' rates and sizes
     #[arg(long)]
     pub(crate) no_limits: bool,
-    /// A fault to play, as a rule in JSON; may be repeated
+    /// A fault to play, as in kinesis.GetRecords:throttle:p=0.1, or as a rule in JSON; may be repeated
     #[arg(long = "fault", value_name = "RULE")]
-    pub(crate) faults: Vec<String>,
+    pub(crate) faults: Vec<FaultRule>,
 }
 
 /// `penstock check`.
@@ -217,12 +218,12 @@ mod tests {
                 Command::Demo(DemoArgs { out: None, shards: 4, records: 20_000, sink: DemoSink::Firehose, keep: true }),
             ),
             (
-                "penstock local --no-limits".to_owned(),
+                "penstock local --no-limits --fault kinesis.GetRecords:throttle:p=0.1".to_owned(),
                 Command::Local(LocalArgs {
                     listen: "127.0.0.1:4567".parse().unwrap(),
                     dir: None,
                     no_limits: true,
-                    faults: Vec::new(),
+                    faults: vec!["kinesis.GetRecords:throttle:p=0.1".parse().unwrap()],
                 }),
             ),
             ("penstock health".to_owned(), Command::Health(HealthArgs { url: "http://127.0.0.1:9464/livez".into() })),
@@ -233,7 +234,14 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_exit_code_2() {
-        for line in ["penstock", "penstock run", "penstock frobnicate", "penstock demo --shards 1", "penstock leases"] {
+        for line in [
+            "penstock",
+            "penstock run",
+            "penstock frobnicate",
+            "penstock demo --shards 1",
+            "penstock leases",
+            "penstock local --fault garbage",
+        ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -1,4 +1,5 @@
-//! `penstock config` as a user meets it: what stands on stdout and stderr, and the exit code.
+//! `penstock config`, and what other commands refuse at their start, as a user meets it: what stands on stdout and stderr, and the
+//! exit code.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -140,4 +141,23 @@ fn a_setting_without_a_key_says_that_the_key_is_missing() {
         let said = text(&output.stderr);
         assert!(said.contains(&format!("--set {setting}: the key is missing")), "{said}");
     }
+}
+
+#[test]
+fn a_fault_rule_that_is_none_is_wrong_usage_and_the_help_shows_one() {
+    let output = penstock(&["local", "--listen", "127.0.0.1:0", "--fault", "garbage"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("invalid value 'garbage' for '--fault <RULE>'"), "{}", text(&output.stderr));
+    let help = penstock(&["local", "--help"], &[]);
+    assert!(text(&help.stdout).contains("kinesis.GetRecords:throttle:p=0.1"), "{}", text(&help.stdout));
+}
+
+#[test]
+fn a_local_directory_that_is_a_file_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("taken");
+    std::fs::write(&file, "").unwrap();
+    let output = penstock(&["local", "--listen", "127.0.0.1:0", "--dir", file.to_str().unwrap()], &[]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    assert!(text(&output.stderr).contains("taken: it is not a directory"), "{}", text(&output.stderr));
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use penstock_local::server::{LocalOptions, LocalServer};
 
 use crate::cli::LocalArgs;
@@ -12,17 +12,19 @@ use crate::wiring::settings::random_seed;
 /// Serves until SIGTERM or SIGINT; then what the delivery streams still buffer is written.
 ///
 /// # Errors
-/// If a fault rule is none, or the address cannot be had.
+/// If `--dir` names a file, or the address cannot be had.
 pub(crate) fn run(args: &LocalArgs) -> anyhow::Result<ExitCode> {
-    let faults = args.faults.iter().map(|rule| rule.parse()).collect::<Result<Vec<_>, _>>().context("--fault")?;
     let dir = match &args.dir {
+        Some(dir) if dir.exists() && !dir.is_dir() => {
+            bail!("--dir {}: it is not a directory; name one, or a path that does not exist yet", dir.display())
+        }
         Some(dir) => dir.clone(),
         None => std::env::temp_dir().join(format!("penstock-local-{}", std::process::id())),
     };
     let options = LocalOptions {
         listen: args.listen,
         limits: !args.no_limits,
-        faults,
+        faults: args.faults.clone(),
         seed: random_seed(),
         ..LocalOptions::new(&dir)
     };
