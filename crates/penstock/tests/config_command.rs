@@ -161,3 +161,19 @@ fn a_local_directory_that_is_a_file_is_refused_at_the_start() {
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
     assert!(text(&output.stderr).contains("taken: it is not a directory"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn leases_that_nobody_made_yet_are_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, leases) = (folder.path().join("p.toml"), folder.path().join("leases.db"));
+    let sound = format!(
+        "[application]\nname = \"app\"\n[source]\nstreams = [\"x\"]\n[leases]\nstore = \"sqlite\"\npath = {leases:?}\n[sink]\ntype = \"stdout\"\n"
+    );
+    std::fs::write(&file, sound).unwrap();
+    let output = penstock(&["leases", "list", "-c", file.to_str().unwrap()], &[]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    let said =
+        format!("penstock: there are no leases yet: {} does not exist; `penstock run` makes it\n", leases.display());
+    assert_eq!(text(&output.stderr), said);
+    assert!(!leases.exists());
+}

@@ -4,17 +4,18 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use penstock_core::intent::Intent;
 use penstock_core::intent::codec;
 use penstock_core::lease::{LeaseRow, Scan};
 use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
 use penstock_engine::clock::Clock;
-use penstock_engine::ports::LeaseTable;
+use penstock_engine::ports::{ErrorClass, LeaseTable};
 use serde_json::{Value, json};
 
 use crate::cli::{LeasesArgs, LeasesCommand, ReportArgs};
+use crate::config::settings::LeaseStoreSettings;
 use crate::config::{Surroundings, load};
 use crate::wiring::aws::Aws;
 use crate::wiring::ports;
@@ -35,16 +36,24 @@ pub(crate) fn run(args: &LeasesArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn open(args: &ReportArgs) -> anyhow::Result<Arc<dyn LeaseTable>> {
+/// The lease table and all that stands in it.
+async fn open(args: &ReportArgs) -> anyhow::Result<(Arc<dyn LeaseTable>, Scan)> {
     let loaded = load(&args.config.file, &args.config.settings, &Surroundings::of_this_process())?;
     let aws = Aws::load(&loaded.settings.aws).await;
-    ports::leases(&loaded.settings, &aws).await
+    let table = ports::leases(&loaded.settings, &aws).await?;
+    let scan = table.scan().await.map_err(|error| match &loaded.settings.leases.store {
+        LeaseStoreSettings::Sqlite { path } if error.class == ErrorClass::NotFound && !path.exists() => {
+            anyhow!("there are no leases yet: {} does not exist; `penstock run` makes it", path.display())
+        }
+        _ => error.into(),
+    })?;
+    Ok((table, scan))
 }
 
 // === list ===
 
 async fn list(args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let scan = open(args).await?.scan().await?;
+    let (_, scan) = open(args).await?;
     let now = Clock::Boot.now().wall;
     let text = match args.json {
         true => format!("{:#}\n", scan_as_json(&scan)),

@@ -19,9 +19,8 @@ use crate::cli::AbandonIntentArgs;
 
 /// Gives the intent of one lease up.
 pub(super) async fn run(args: &AbandonIntentArgs) -> anyhow::Result<ExitCode> {
-    let table = open(&args.report).await?;
+    let (table, scan) = open(&args.report).await?;
     let key = LeaseKey::new(&args.lease);
-    let scan = table.scan().await?;
     let row = find(&scan, &key)?;
     let plan = Plan::of(row, args.unreadable)?;
     match table.write(&plan.write).await? {
