@@ -11,7 +11,9 @@ pub enum Mutant {
     NoIntent,
     /// Conditional writes do not ask for the counter.
     CounterNotChecked,
-    /// After an intent of unknown outcome the batch is cut anew.
+    /// After an intent of unknown outcome the batch is cut anew, and the rejection of the second intent is taken for a success
+    /// by the KCL's rule. It takes both: a batch cut anew is refused by the comparison of the whole row, so that cutting anew
+    /// alone does no harm, and what this mutant shows beyond [`Self::KclConflictRule`] is nothing.
     RecutAfterUnknownIntent,
     /// A rejected write counts as our own success if the row names us and its counter is one more (the KCL's rule).
     KclConflictRule,
