@@ -23,7 +23,7 @@ mod taking;
 mod timing;
 mod writes;
 
-use api::{Command, CoordinatorSettings, Event, LeaseStatus, WriteId};
+use api::{Command, CoordinatorSettings, Event, LeaseStatus, StreamIndex, WriteId};
 use held::{Held, Stage};
 use hierarchy::Listing;
 use observation::Table;
@@ -138,7 +138,8 @@ impl Coordinator {
         match event {
             Event::Tick => {}
             Event::LeasesScanned { started: _, scan } => self.on_scanned(scan, now),
-            Event::ShardsListed(shards) => self.on_listed(shards, now),
+            Event::ShardsListed { stream: _, shards } => self.on_listed(shards, now),
+            Event::LeaseWanted { .. } | Event::GapRecorded { .. } => {}
             Event::LeaseCreated { key, outcome } => self.on_created(&key, outcome, now.instant),
             Event::LeaseWritten { id, result } => self.on_written(id, result, now.instant),
             Event::LeaseDeleted { key, gone } => self.on_deleted(&key, gone),
@@ -186,12 +187,18 @@ impl Coordinator {
         let held = self.held.get(&row.key);
         LeaseStatus {
             key: row.key.clone(),
+            stream: StreamIndex::default(),
             owner: row.owner.clone(),
             checkpoint: row.checkpoint.clone(),
             held: held.is_some(),
             waits_for_parents: held.is_some_and(|held| held.stage == Stage::Waiting),
             intent_open: row.intent.is_some(),
             hash_range: row.hash_range,
+            parents: row.parents.iter().cloned().collect(),
+            arrival: row.arrival,
+            lag: row.lag,
+            throughput: row.throughput,
+            wanted: row.granted.clone().or_else(|| row.wanted.clone()),
         }
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::ids::{HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
 use crate::mutant::{self, Mutant};
 use crate::position::{Position, RecordPosition};
+use crate::throughput::Throughput;
 use crate::time::UnixMillis;
 
 /// One row of the lease table.
@@ -47,8 +48,15 @@ pub struct LeaseRow {
     pub chain: Option<RecordPosition>,
     /// `penstockIntent`: what is about to be put, encoded ([`crate::intent`]).
     pub intent: Option<Bytes>,
-    /// `penstockWanted`: the worker that asks the holder to hand the lease over.
+    /// `penstockWanted`: the worker that asks the holder to hand the lease over. Written without touching the counter.
     pub wanted: Option<WorkerId>,
+    /// `penstockGranted`: the worker that the holder is about to hand the lease over to; its answer to `wanted`, or its own
+    /// doing at a drain.
+    pub granted: Option<WorkerId>,
+    /// `penstockLeft`: when the last owner stopped reading, on its wall clock; written with a release, removed by a take.
+    pub left: Option<UnixMillis>,
+    /// `throughputKBps`: what is read through the lease, smoothed.
+    pub throughput: Option<Throughput>,
     /// A digest over all attributes that we do not know, so that two rows can be held against each other whole.
     pub unknown: Option<[u8; 32]>,
 }
@@ -75,6 +83,9 @@ impl LeaseRow {
             chain: None,
             intent: None,
             wanted: None,
+            granted: None,
+            left: None,
+            throughput: None,
             unknown: None,
         }
     }
@@ -173,6 +184,12 @@ pub struct Change {
     pub intent: Field<Bytes>,
     /// `penstockWanted`.
     pub wanted: Field<WorkerId>,
+    /// `penstockGranted`.
+    pub granted: Field<WorkerId>,
+    /// `penstockLeft`.
+    pub left: Field<UnixMillis>,
+    /// `throughputKBps`.
+    pub throughput: Field<Throughput>,
 }
 
 impl Change {
@@ -194,6 +211,9 @@ impl Change {
             chain: Field::Keep,
             intent: Field::Keep,
             wanted: Field::Keep,
+            granted: Field::Keep,
+            left: Field::Keep,
+            throughput: Field::Keep,
         }
     }
 
@@ -215,6 +235,9 @@ impl Change {
             chain,
             intent,
             wanted,
+            granted,
+            left,
+            throughput,
         } = self;
         let mut after = row.clone();
         after.counter = *counter;
@@ -242,6 +265,9 @@ impl Change {
         chain.apply(&mut after.chain);
         intent.apply(&mut after.intent);
         wanted.apply(&mut after.wanted);
+        granted.apply(&mut after.granted);
+        left.apply(&mut after.left);
+        throughput.apply(&mut after.throughput);
         after
     }
 }
@@ -260,10 +286,34 @@ pub struct LeaseWrite {
 /// How a conditional write ended, where the table answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// The condition held and the change is stored.
-    Applied,
+    /// The condition held and the change is stored. The row as it stands now, with what others wrote meanwhile without touching
+    /// the counter: a wish of another worker, children or hash keys that a KCL worker added.
+    Applied(Box<LeaseRow>),
     /// The condition did not hold. The row as it was found; `None` if there is no such row.
     Conflict(Option<Box<LeaseRow>>),
+}
+
+/// A wish for a lease that somebody else holds: sets `penstockWanted` and nothing else, the counter least of all.
+///
+/// Condition: the row exists, its owner and its wish are as observed, and no KCL 3 handoff is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseWant {
+    /// The row.
+    pub key: LeaseKey,
+    /// The holder.
+    pub owner: WorkerId,
+    /// Who wanted it before, as observed.
+    pub before: Option<WorkerId>,
+    /// Who wants it now.
+    pub wanted: WorkerId,
+}
+
+impl LeaseWant {
+    /// Whether `row` is as the wish asks.
+    #[must_use]
+    pub fn holds(&self, row: &LeaseRow) -> bool {
+        row.owner.as_ref() == Some(&self.owner) && row.wanted == self.before && row.checkpoint_owner.is_none()
+    }
 }
 
 /// How a create ended, where the table answered.
@@ -318,6 +368,9 @@ mod tests {
             chain: Some(position("5")),
             intent: Some(Bytes::from_static(b"intent")),
             wanted: Some(WorkerId::new("w")),
+            granted: Some(WorkerId::new("g")),
+            left: Some(UnixMillis(6)),
+            throughput: Some(Throughput::from_micros(7)),
             unknown: Some([7; 32]),
             ..LeaseRow::new(LeaseKey::new("k"), LeaseCounter(10), Position::After(position("6/1")))
         }
@@ -369,6 +422,15 @@ mod tests {
             ),
             (Change { intent: Field::Set(bytes.clone()), ..renewal() }, LeaseRow { intent: Some(bytes), ..renewed() }),
             (Change { wanted: Field::Set(worker()), ..renewal() }, LeaseRow { wanted: Some(worker()), ..renewed() }),
+            (Change { granted: Field::Set(worker()), ..renewal() }, LeaseRow { granted: Some(worker()), ..renewed() }),
+            (
+                Change { left: Field::Set(UnixMillis(26)), ..renewal() },
+                LeaseRow { left: Some(UnixMillis(26)), ..renewed() },
+            ),
+            (
+                Change { throughput: Field::Set(Throughput::from_micros(27)), ..renewal() },
+                LeaseRow { throughput: Some(Throughput::from_micros(27)), ..renewed() },
+            ),
         ];
         for (change, after) in cases {
             assert_eq!(change.apply(&full()), after);
@@ -386,6 +448,9 @@ mod tests {
             chain: Field::Remove,
             intent: Field::Remove,
             wanted: Field::Remove,
+            granted: Field::Remove,
+            left: Field::Remove,
+            throughput: Field::Remove,
             ..renewal()
         };
         let after = LeaseRow {
@@ -397,6 +462,9 @@ mod tests {
             chain: None,
             intent: None,
             wanted: None,
+            granted: None,
+            left: None,
+            throughput: None,
             ..renewed()
         };
         assert_eq!(change.apply(&full()), after);

@@ -4,11 +4,13 @@
 //! in the engine. Every call carries a time-out of the engine's; dropping a call's future must be safe at any await.
 
 mod error;
+mod gaps;
 mod leases;
 mod sink;
 mod source;
 
 pub use error::{ErrorClass, SeamError};
+pub use gaps::GapLedger;
 pub use leases::{LeaseTable, TableProblem};
 pub use sink::{
     CallLimits, CallSink, CallTarget, EntryOutcome, ObjectSink, ObjectWriter, PreparedObject, Put, SealRequest,

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, WorkerId};
-use crate::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use crate::gap::{GapEntry, GapId};
+use crate::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, StreamId, StreamName, WorkerId};
+use crate::lease::{CreateOutcome, LeaseRow, LeaseWant, LeaseWrite, Scan, WriteOutcome};
 use crate::position::{Position, RecordPosition};
 use crate::shard::{ChildShard, ShardListing};
+use crate::throughput::Throughput;
 use crate::time::{Instant, UnixMillis};
+
+pub use crate::gap::GapReason;
 
 /// What a coordinator is told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,15 +23,32 @@ pub struct CoordinatorSettings {
     pub failover_time: Duration,
     /// The most leases that this worker holds; `None` for no limit.
     pub max_leases: Option<usize>,
-    /// The most leases that are stolen in one cycle.
+    /// The most leases that are asked for or stolen in one cycle.
     pub max_steals_per_cycle: usize,
-    /// Where shards start that were never checkpointed.
-    pub initial_position: InitialPosition,
-    /// When the stream was created.
-    pub stream_created: UnixMillis,
+    /// The streams; rows of others are left alone. At least one.
+    pub streams: Vec<StreamSettings>,
+    /// How long a worker that ends goes on reading after it has said so, while others live to take over. Zero: not at all.
+    pub longest_linger: Duration,
     /// Feeds all jitter and shuffling.
     pub seed: u64,
 }
+
+/// What a coordinator is told of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// Its name.
+    pub name: StreamName,
+    /// What the keys of its leases begin with; `None` where the table serves this stream alone.
+    pub id: Option<StreamId>,
+    /// When it was created.
+    pub created: UnixMillis,
+    /// Where its shards start that were never checkpointed.
+    pub initial_position: InitialPosition,
+}
+
+/// One of the streams of [`CoordinatorSettings::streams`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct StreamIndex(pub usize);
 
 /// Where shards start that nobody has read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +77,27 @@ pub enum Event {
         /// What it gave; `None` if it failed.
         scan: Option<Scan>,
     },
-    /// A listing ended; `None` if it failed.
-    ShardsListed(Option<Vec<ShardListing>>),
+    /// A listing ended.
+    ShardsListed {
+        /// The stream.
+        stream: StreamIndex,
+        /// What it gave; `None` if it failed.
+        shards: Option<Vec<ShardListing>>,
+    },
+    /// A wish ended.
+    LeaseWanted {
+        /// The row.
+        key: LeaseKey,
+        /// Whether the wish stands in the row now; `None` if the call failed, with the effect unknown.
+        stands: Option<bool>,
+    },
+    /// Writing an entry of the gap ledger ended.
+    GapRecorded {
+        /// The entry.
+        id: GapId,
+        /// Whether the ledger holds it for certain.
+        stored: bool,
+    },
     /// A create ended; `None` if it failed, with the effect unknown.
     LeaseCreated {
         /// The row.
@@ -167,6 +207,8 @@ pub struct Progress {
     pub settled: Option<(RecordPosition, UnixMillis)>,
     /// Milliseconds behind the tip.
     pub lag: Option<u64>,
+    /// Bytes that were read since the last time this was told; `None` if this says nothing of them.
+    pub read: Option<u64>,
     /// Write now rather than with the next renewal (a drain).
     pub urgent: bool,
 }
@@ -176,8 +218,12 @@ pub struct Progress {
 pub enum Command {
     /// Scan the lease table.
     ScanLeases,
-    /// List the shards of the stream.
-    ListShards,
+    /// List the shards of a stream.
+    ListShards(StreamIndex),
+    /// Ask the holder of a lease for it.
+    WantLease(LeaseWant),
+    /// Write an entry of the gap ledger.
+    RecordGap(GapEntry),
     /// Create a row.
     CreateLease(LeaseRow),
     /// Write a row conditionally. At most one write per row is under way.
@@ -234,6 +280,19 @@ pub struct HeldLease {
     pub row: LeaseRow,
     /// The local deadline: no delivery begins that cannot end before.
     pub until: Instant,
+    /// The stream that the shard belongs to.
+    pub stream: StreamIndex,
+    /// Since when nobody has read the shard, as far as can be told; `None` if nobody read it before.
+    pub silent_since: Option<Silence>,
+}
+
+/// Since when a shard was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Its last owner handed it over and wrote this time of its own wall clock.
+    Left(UnixMillis),
+    /// Its last owner was not heard of since this worker saw its row change last.
+    Unheard(Instant),
 }
 
 /// The answer to a shard's request.
@@ -255,6 +314,8 @@ pub enum StopReason {
     Lost(LossReason),
     /// The worker ends: stop fetching, settle what was read, then stop.
     Drain,
+    /// Another worker is to have the shard: stop fetching, settle what was read, then stop.
+    HandOver,
     /// The shard's end is recorded.
     Ended,
 }
@@ -310,6 +371,24 @@ pub enum Report {
     Released {
         /// The lease.
         key: LeaseKey,
+        /// Who is to have it, if that is settled.
+        to: Option<WorkerId>,
+    },
+    /// The holder of a lease was asked for it.
+    Wanted {
+        /// The lease.
+        key: LeaseKey,
+        /// Its holder.
+        of: WorkerId,
+    },
+    /// The sum of all workers' `max_leases`, if they are all alike, cannot hold all leases.
+    CapsTooSmall {
+        /// Workers with a live lease.
+        workers: usize,
+        /// The most leases of each.
+        max_leases: usize,
+        /// Open leases of the table.
+        leases: usize,
     },
     /// A checkpoint was stored.
     Checkpointed {
@@ -337,48 +416,15 @@ pub enum Report {
         /// What is wrong with it.
         problem: String,
     },
-    /// The rows belong to a stream of the same name that was created at another time: nothing is taken.
+    /// The rows belong to a stream of the same name that was created at another time: nothing of it is taken.
     StreamRecreated {
+        /// The stream.
+        index: StreamIndex,
         /// The creation time in the rows.
         rows: UnixMillis,
         /// The creation time of the stream as it is.
         stream: UnixMillis,
     },
-    /// A row vanished or records may be missing or repeated for another reason.
-    Gap {
-        /// The lease.
-        key: LeaseKey,
-        /// Why.
-        reason: GapReason,
-        /// What is known of the range.
-        range: String,
-    },
-}
-
-/// Why records may be missing or repeated by someone else's doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GapReason {
-    /// Retention ran out under a checkpoint.
-    Trimmed,
-    /// A shard expired before it was read to its end.
-    ShardExpired,
-    /// The row of a lease vanished and was created again.
-    RowRecreated,
-    /// An operator abandoned an intent.
-    IntentAbandoned,
-}
-
-impl GapReason {
-    /// The reason as a metric label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Trimmed => "trimmed",
-            Self::ShardExpired => "shard_expired",
-            Self::RowRecreated => "row_recreated",
-            Self::IntentAbandoned => "intent_abandoned",
-        }
-    }
 }
 
 /// A line of the coordinator's picture, for `/api/status`.
@@ -386,6 +432,8 @@ impl GapReason {
 pub struct LeaseStatus {
     /// The lease.
     pub key: LeaseKey,
+    /// Its stream.
+    pub stream: StreamIndex,
     /// Its owner, as last seen.
     pub owner: Option<WorkerId>,
     /// Its checkpoint, as last seen.
@@ -398,4 +446,14 @@ pub struct LeaseStatus {
     pub intent_open: bool,
     /// What the shard covers.
     pub hash_range: Option<HashRange>,
+    /// Its parents.
+    pub parents: Vec<ShardId>,
+    /// The arrival time of the checkpointed record.
+    pub arrival: Option<UnixMillis>,
+    /// Milliseconds behind the tip, as its holder wrote last.
+    pub lag: Option<u64>,
+    /// What is read through it, as its holder wrote last.
+    pub throughput: Option<Throughput>,
+    /// Who asks for it, or is about to have it.
+    pub wanted: Option<WorkerId>,
 }

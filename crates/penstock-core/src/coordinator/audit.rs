@@ -2,9 +2,10 @@
 //!
 //! Only the leader changes rows; any worker lists if one of its shards waits to hear of a parent.
 
-use super::api::{Command, GapReason, Report};
+use super::api::{Command, GapReason, StreamIndex};
 use super::hierarchy::{self, Listing};
 use super::{Coordinator, Mode};
+use crate::gap::{GapEnd, GapEntry, GapRange};
 use crate::ids::LeaseKey;
 use crate::lease::{CreateOutcome, LeaseRow};
 use crate::shard::ShardListing;
@@ -28,7 +29,7 @@ impl Coordinator {
         if self.listing_wanted || self.leads(now) {
             self.listing_wanted = false;
             self.audit.begun = Some(now);
-            self.commands.push_back(Command::ListShards);
+            self.commands.push_back(Command::ListShards(StreamIndex::default()));
         } else {
             self.audit.due = self.timing.next_audit(now, &mut self.random);
         }
@@ -53,16 +54,24 @@ impl Coordinator {
     }
 
     fn create_missing(&mut self, listing: &Listing, now: Now) {
-        for row in hierarchy::missing_rows(listing, &self.table, &self.settings, now.wall) {
+        for row in hierarchy::missing_rows(listing, &self.table, &self.settings.streams[0], now.wall) {
             if let Some(vanished) = self.table.vanished(&row.key) {
                 if vanished.noticed > listing.begun {
                     // Deleted while we listed, perhaps because the service had stopped listing it.
                     continue;
                 }
-                let range = format!("unknown since {}", vanished.checkpoint);
-                let key = row.key.clone();
-                if !self.creating.contains(&key) {
-                    self.report(Report::Gap { key, reason: GapReason::RowRecreated, range });
+                let entry = GapEntry {
+                    stream: self.settings.streams[0].name.clone(),
+                    stream_created: self.settings.streams[0].created,
+                    lease: row.key.clone(),
+                    range: GapRange { after: vanished.checkpoint.clone(), end: GapEnd::Unknown },
+                    reason: GapReason::RowRecreated,
+                    noticed: now.wall,
+                    by: self.settings.worker.clone(),
+                    acknowledged: None,
+                };
+                if !self.creating.contains(&row.key) {
+                    self.commands.push_back(Command::RecordGap(entry));
                 }
             }
             self.create(row);

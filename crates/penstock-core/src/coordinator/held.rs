@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::api::{Answer, HeldLease, LossReason, Progress, ShardRequest, StopReason, WriteId, WriteResult};
+use super::api::{
+    Answer, HeldLease, LossReason, Progress, ShardRequest, StopReason, StreamIndex, WriteId, WriteResult,
+};
 use super::timing::Timing;
 use super::writes;
 use crate::ids::{LeaseKey, LeaseToken, WorkerId};
@@ -166,7 +168,13 @@ impl Held {
     /// Starts the shard: the proof to hand to it.
     pub(super) fn start(&mut self, timing: &Timing) -> HeldLease {
         self.stage = Stage::Running;
-        HeldLease { token: self.token, row: self.row.clone(), until: self.until(timing) }
+        HeldLease {
+            token: self.token,
+            row: self.row.clone(),
+            until: self.until(timing),
+            stream: StreamIndex::default(),
+            silent_since: None,
+        }
     }
 
     /// Whether this write is under way.
@@ -190,7 +198,7 @@ impl Held {
 
     /// Takes in what the shard has settled; a checkpoint never moves back.
     pub(super) fn on_progress(&mut self, progress: Progress) {
-        let Progress { settled, lag, urgent } = progress;
+        let Progress { settled, lag, read: _, urgent } = progress;
         let known = self.progress.settled.as_ref().map(|(after, _)| after);
         if let Some((after, arrival)) = settled
             && known.is_none_or(|known| after > *known)
@@ -360,7 +368,7 @@ impl Held {
     ) -> Verdict {
         let Some(flight) = self.flight.take_if(|flight| flight.id == id) else { return Verdict::Open };
         match result {
-            WriteResult::Answered(WriteOutcome::Applied) => Verdict::Stored(self.on_stored(flight, timing, random)),
+            WriteResult::Answered(WriteOutcome::Applied(_)) => Verdict::Stored(self.on_stored(flight, timing, random)),
             WriteResult::Answered(WriteOutcome::Conflict(found)) => {
                 if is_own_success(&flight, &self.row, found.as_deref(), me) {
                     return Verdict::Stored(self.on_stored(flight, timing, random));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::api::{CoordinatorSettings, InitialPosition};
+use super::api::{InitialPosition, StreamSettings};
 use super::observation::Table;
 use crate::ids::{HashRange, LeaseCounter, LeaseKey, ShardId};
 use crate::lease::LeaseRow;
@@ -92,7 +92,7 @@ fn absent_parent(
 pub(super) fn missing_rows(
     listing: &Listing,
     table: &Table,
-    settings: &CoordinatorSettings,
+    stream: &StreamSettings,
     wall: UnixMillis,
 ) -> Vec<LeaseRow> {
     let passed = passed_shards(listing, table, Position::has_progress);
@@ -108,8 +108,8 @@ pub(super) fn missing_rows(
     missing.sort_by(|a, b| a.starting_sequence.cmp(&b.starting_sequence).then_with(|| a.id.cmp(&b.id)));
     let row = |shard: &ShardListing| {
         let awaited = awaited.contains(&shard.id);
-        let (checkpoint, start) = first_position(shard, awaited, listing, table, settings.initial_position, wall)?;
-        let mut row = new_row(&shard.id, &shard.parents, shard.hash_range, settings, wall);
+        let (checkpoint, start) = first_position(shard, awaited, listing, table, stream.initial_position, wall)?;
+        let mut row = new_row(&shard.id, &shard.parents, shard.hash_range, stream, wall);
         row.checkpoint = checkpoint;
         row.start = start;
         Some(row)
@@ -188,8 +188,8 @@ fn awaited_shards(listing: &Listing, table: &Table, passed: &BTreeSet<&ShardId>)
 }
 
 /// The row of a child that the last response of its parent named.
-pub(super) fn child_row(child: &ChildShard, settings: &CoordinatorSettings, wall: UnixMillis) -> LeaseRow {
-    new_row(&child.id, &child.parents, child.hash_range, settings, wall)
+pub(super) fn child_row(child: &ChildShard, stream: &StreamSettings, wall: UnixMillis) -> LeaseRow {
+    new_row(&child.id, &child.parents, child.hash_range, stream, wall)
 }
 
 /// A new row at `TRIM_HORIZON`, with a counter that no earlier row under this key had.
@@ -197,13 +197,13 @@ fn new_row(
     shard: &ShardId,
     parents: &BTreeSet<ShardId>,
     hash_range: HashRange,
-    settings: &CoordinatorSettings,
+    stream: &StreamSettings,
     wall: UnixMillis,
 ) -> LeaseRow {
     let mut row = LeaseRow::new(LeaseKey::single_stream(shard), LeaseCounter(wall.as_secs()), Position::TrimHorizon);
     row.parents.clone_from(parents);
     row.hash_range = Some(hash_range);
-    row.stream_created = Some(settings.stream_created);
+    row.stream_created = Some(stream.created);
     row
 }
 

@@ -70,7 +70,7 @@ impl Coordinator {
                     self.cooling.insert(key.clone(), now.after(cool_down));
                 }
                 self.drop_held(key);
-                self.report(Report::Released { key: key.clone() });
+                self.report(Report::Released { key: key.clone(), to: None });
             }
         }
     }
@@ -117,7 +117,7 @@ impl Coordinator {
     pub(super) fn on_request(&mut self, token: LeaseToken, request: ShardRequest, now: Now) {
         let children = match &request {
             ShardRequest::EndShard { children } => {
-                children.iter().map(|child| hierarchy::child_row(child, &self.settings, now.wall)).collect()
+                children.iter().map(|child| hierarchy::child_row(child, &self.settings.streams[0], now.wall)).collect()
             }
             ShardRequest::Intend { .. }
             | ShardRequest::Commit(_)

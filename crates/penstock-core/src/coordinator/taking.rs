@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::api::{Command, Report, WriteId, WriteResult};
+use super::api::{Command, Report, StreamIndex, WriteId, WriteResult};
 use super::assignment::{self, Choice, Lease, Limits};
 use super::held::Held;
 use super::hierarchy::{self, Gate};
@@ -56,12 +56,13 @@ impl Coordinator {
 
     /// The rows belong to another stream of the same name: its checkpoints mean nothing here.
     fn stop_if_recreated(&mut self) {
-        let stream = self.settings.stream_created;
+        let index = StreamIndex::default();
+        let stream = self.settings.streams[index.0].created;
         if self.mode == Mode::Working
             && let Some(rows) = self.table.foreign_stream(stream)
         {
             self.mode = Mode::StreamRecreated;
-            self.report(Report::StreamRecreated { rows, stream });
+            self.report(Report::StreamRecreated { index, rows, stream });
             self.stop_all();
         }
     }
@@ -111,7 +112,7 @@ impl Coordinator {
     fn take(&mut self, key: &LeaseKey, stolen: bool, now: Now) {
         let Some(observed) = self.table.get(key) else { return };
         let row = observed.row.clone();
-        let write = writes::take(&row, &self.settings, now.wall);
+        let write = writes::take(&row, &self.settings, &self.settings.streams[0], now.wall);
         let id = WriteId(self.fresh_id());
         self.commands.push_back(Command::WriteLease { id, write: write.clone() });
         self.writes.insert(id, key.clone());
@@ -127,7 +128,7 @@ impl Coordinator {
     }
 
     pub(super) fn on_taken(&mut self, take: Take, result: &WriteResult, now: Instant) {
-        let applied = matches!(result, WriteResult::Answered(WriteOutcome::Applied));
+        let applied = matches!(result, WriteResult::Answered(WriteOutcome::Applied(_)));
         // An answer that took longer than the lease lasts is worth no more than one that never came.
         if !applied || self.timing.until(take.first_sent) <= now {
             self.scan.want(now);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::api::{Commit, CoordinatorSettings, InitialPosition};
+use super::api::{Commit, CoordinatorSettings, InitialPosition, StreamSettings};
 use crate::ids::{ShardId, WorkerId};
 use crate::lease::{Change, Expect, Field, LeaseRow, LeaseWrite};
 use crate::position::{Position, RecordPosition};
@@ -15,7 +15,12 @@ use crate::time::UnixMillis;
 
 /// Makes `settings.worker` the owner of a row, if it still has the observed counter, owner, checkpoint and intent. A row that
 /// the KCL made gets what we keep beside its attributes.
-pub(super) fn take(row: &LeaseRow, settings: &CoordinatorSettings, wall: UnixMillis) -> LeaseWrite {
+pub(super) fn take(
+    row: &LeaseRow,
+    settings: &CoordinatorSettings,
+    stream: &StreamSettings,
+    wall: UnixMillis,
+) -> LeaseWrite {
     let me = &settings.worker;
     let expect = Expect {
         counter: row.counter,
@@ -29,8 +34,8 @@ pub(super) fn take(row: &LeaseRow, settings: &CoordinatorSettings, wall: UnixMil
         owner: Field::Set(me.clone()),
         owner_switches: switched.then_some(row.owner_switches + 1),
         end_handoff: row.checkpoint_owner.is_some(),
-        start: pinned_start(row, settings.initial_position, wall),
-        stream_created: stamp(row.stream_created, settings.stream_created),
+        start: pinned_start(row, stream.initial_position, wall),
+        stream_created: stamp(row.stream_created, stream.created),
         wanted: removal(row.wanted.as_ref()),
         ..Change::counter(row.counter.next())
     };

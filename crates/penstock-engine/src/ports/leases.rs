@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use penstock_core::ids::{LeaseCounter, LeaseKey};
-use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWant, LeaseWrite, Scan, WriteOutcome};
 
 use super::SeamError;
 
@@ -35,6 +35,13 @@ pub trait LeaseTable: Send + Sync + 'static {
     /// # Errors
     /// What the store said; see the trait for what the class says of the effect.
     async fn write(&self, write: &LeaseWrite) -> Result<WriteOutcome, SeamError>;
+
+    /// Sets the wish of a row if it is as the wish asks, and touches nothing else. The value tells whether it stands now; a wish
+    /// that stands already is one that stands.
+    ///
+    /// # Errors
+    /// What the store said.
+    async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError>;
 
     /// Deletes a row if its checkpoint is `SHARD_END` and its counter is the given one. The value tells whether the row is gone.
     ///
