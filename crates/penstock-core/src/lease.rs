@@ -57,6 +57,8 @@ pub struct LeaseRow {
     pub left: Option<UnixMillis>,
     /// `throughputKBps`: what is read through the lease, smoothed.
     pub throughput: Option<Throughput>,
+    /// `penstockOwner`: the penstock worker that took the lease last. An owner of another name is none of ours.
+    pub taken_by: Option<WorkerId>,
     /// A digest over all attributes that we do not know, so that two rows can be held against each other whole.
     pub unknown: Option<[u8; 32]>,
 }
@@ -86,8 +88,15 @@ impl LeaseRow {
             granted: None,
             left: None,
             throughput: None,
+            taken_by: None,
             unknown: None,
         }
+    }
+
+    /// The owner, if it is no penstock worker.
+    #[must_use]
+    pub fn foreign_owner(&self) -> Option<&WorkerId> {
+        self.owner.as_ref().filter(|owner| self.taken_by.as_ref() != Some(owner))
     }
 
     /// Who may checkpoint: the checkpoint owner of a KCL 3 handoff if there is one, else the owner.
@@ -190,6 +199,8 @@ pub struct Change {
     pub left: Field<UnixMillis>,
     /// `throughputKBps`.
     pub throughput: Field<Throughput>,
+    /// `penstockOwner`.
+    pub taken_by: Field<WorkerId>,
 }
 
 impl Change {
@@ -214,6 +225,7 @@ impl Change {
             granted: Field::Keep,
             left: Field::Keep,
             throughput: Field::Keep,
+            taken_by: Field::Keep,
         }
     }
 
@@ -238,6 +250,7 @@ impl Change {
             granted,
             left,
             throughput,
+            taken_by,
         } = self;
         let mut after = row.clone();
         after.counter = *counter;
@@ -268,6 +281,7 @@ impl Change {
         granted.apply(&mut after.granted);
         left.apply(&mut after.left);
         throughput.apply(&mut after.throughput);
+        taken_by.apply(&mut after.taken_by);
         after
     }
 }
@@ -371,6 +385,7 @@ mod tests {
             granted: Some(WorkerId::new("g")),
             left: Some(UnixMillis(6)),
             throughput: Some(Throughput::from_micros(7)),
+            taken_by: Some(WorkerId::new("t")),
             unknown: Some([7; 32]),
             ..LeaseRow::new(LeaseKey::new("k"), LeaseCounter(10), Position::After(position("6/1")))
         }
@@ -431,6 +446,7 @@ mod tests {
                 Change { throughput: Field::Set(Throughput::from_micros(27)), ..renewal() },
                 LeaseRow { throughput: Some(Throughput::from_micros(27)), ..renewed() },
             ),
+            (Change { taken_by: Field::Set(worker()), ..renewal() }, LeaseRow { taken_by: Some(worker()), ..renewed() }),
         ];
         for (change, after) in cases {
             assert_eq!(change.apply(&full()), after);
@@ -451,6 +467,7 @@ mod tests {
             granted: Field::Remove,
             left: Field::Remove,
             throughput: Field::Remove,
+            taken_by: Field::Remove,
             ..renewal()
         };
         let after = LeaseRow {
@@ -465,6 +482,7 @@ mod tests {
             granted: None,
             left: None,
             throughput: None,
+            taken_by: None,
             ..renewed()
         };
         assert_eq!(change.apply(&full()), after);

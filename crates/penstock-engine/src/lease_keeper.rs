@@ -196,7 +196,7 @@ impl LeaseKeeper {
     fn on_finished(&mut self, finished: Finished) {
         let Finished { event, error } = finished;
         let scanned = matches!(event, Event::LeasesScanned { .. });
-        if matches!(event, Event::ShardsListed(_)) {
+        if matches!(event, Event::ShardsListed { .. }) {
             self.board.stream_looked_at(error.as_ref());
         }
         self.handle(event);
@@ -245,9 +245,11 @@ impl LeaseKeeper {
     fn carry_out(&mut self, command: Command) {
         match command {
             Command::ScanLeases => self.running.push(self.calls.scan(self.clock.now().instant)),
-            Command::ListShards => self.running.push(self.calls.list_shards()),
+            Command::ListShards(stream) => self.running.push(self.calls.list_shards(stream)),
             Command::CreateLease(row) => self.running.push(self.calls.create(row)),
             Command::WriteLease { id, write } => self.running.push(self.calls.write(id, write)),
+            Command::WantLease(want) => self.running.push(self.calls.want(want)),
+            Command::RecordGap(entry) => self.running.push(self.calls.record_gap(entry)),
             Command::DeleteLease { key, counter } => self.running.push(self.calls.delete(key, counter)),
             Command::StartShard(held) => {
                 let deadline = DeliveryDeadline::new(held.until);

@@ -11,7 +11,7 @@ mod source;
 
 pub use error::{ErrorClass, SeamError};
 pub use gaps::GapLedger;
-pub use leases::{LeaseTable, TableProblem};
+pub use leases::{KclVersion, LeaseTable, TableProblem};
 pub use sink::{
     CallLimits, CallSink, CallTarget, EntryOutcome, ObjectSink, ObjectWriter, PreparedObject, Put, SealRequest,
     SealedBatch, SetAside, SetAsideBatch, SetAsideReason, SetAsideRecord, ShardIdentity, SinkPort, WriterError,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use penstock_core::coordinator::Coordinator;
-use penstock_core::coordinator::api::{CoordinatorSettings, HeldLease, Progress, StopReason};
+use penstock_core::coordinator::api::{CoordinatorSettings, HeldLease, Progress, StopReason, StreamSettings};
 use penstock_core::ids::{LeaseKey, LeaseToken, ShardId};
 use penstock_core::position::Position;
 use penstock_core::random::Random;
@@ -26,7 +26,7 @@ use crate::gate::SinkProbe;
 use crate::lease_keeper::{FirstScan, KeeperParts, LeaseCalls, LeaseKeeper, MAILBOX, SHARD_COMMANDS, ShardCommand};
 use crate::metrics::Metrics;
 use crate::packer::{Packer, PackerParts};
-use crate::ports::{LeaseTable, SetAside, ShardIdentity, ShardSource, SinkPort, StreamDescription};
+use crate::ports::{GapLedger, LeaseTable, SetAside, ShardIdentity, ShardSource, SinkPort, StreamDescription};
 use crate::settings::{TimeOuts, WorkerSettings};
 use crate::shard::context::{GapLog, ShardContext, WorkerContext};
 use crate::shard::deliverer::calls::CallRoute;
@@ -46,6 +46,8 @@ pub struct Ports {
     pub source: Arc<dyn ShardSource>,
     /// The lease table.
     pub leases: Arc<dyn LeaseTable>,
+    /// The gap ledger beside it.
+    pub gaps: Arc<dyn GapLedger>,
     /// The sink.
     pub sink: SinkPort,
     /// Where a call sink's records go that it cannot take; `None` halts the shard at such a record.
@@ -194,7 +196,7 @@ enum Wake {
 impl Running {
     fn new(worker: Worker, stream: StreamDescription, shutdown: CancellationToken) -> Self {
         let Worker { settings, ports, clock, metrics, budget, board } = worker;
-        let Ports { source, leases, sink, set_aside } = ports;
+        let Ports { source, leases, gaps, sink, set_aside } = ports;
         let random = Random::seeded(settings.seed ^ 0x7072_6f62_6500);
         let (probe, gate) =
             SinkProbe::new(sink.clone(), clock.clone(), settings.time_outs.probe, Arc::clone(&board), random);
@@ -222,7 +224,7 @@ impl Running {
             coordinator: Coordinator::new(coordinator_settings(&ctx.settings, &ctx.stream)),
             clock: ctx.clock.clone(),
             board: Arc::clone(&ctx.board),
-            calls: LeaseCalls::new(leases, Arc::clone(&ctx.source), ctx.stream.created, lease_time_outs(&ctx.settings)),
+            calls: LeaseCalls::new(leases, gaps, Arc::clone(&ctx.source), ctx.stream.created, lease_time_outs(&ctx.settings)),
             mailbox,
             worker: to_worker,
             first_scan,
@@ -312,7 +314,7 @@ impl Running {
         self.ctx.board.handle().refresh_gauges();
         for (token, shard) in &self.shards {
             let lag = u64::try_from(shard.cell.lag(now).as_millis()).ok();
-            let progress = Progress { settled: None, lag, urgent: false };
+            let progress = Progress { settled: None, lag, read: None, urgent: false };
             // For people to see in the row; a keeper that is busy can do without.
             let _busy = self.keeper.try_send(KeeperMessage::Progress { token: *token, progress });
         }
@@ -348,7 +350,7 @@ impl Running {
         tracing::debug!(shard = %key, why = ?why, "shard is stopped");
         match why {
             StopReason::Lost(_) => shard.cut.cancel(),
-            StopReason::Drain => {
+            StopReason::Drain | StopReason::HandOver => {
                 shard.cell.note(|facts| facts.phase = ShardPhase::Draining);
                 shard.drain.cancel();
             }
@@ -460,8 +462,14 @@ fn coordinator_settings(settings: &WorkerSettings, stream: &StreamDescription) -
         failover_time: leases.failover_time,
         max_leases: leases.max_leases,
         max_steals_per_cycle: leases.max_steals_per_cycle,
-        initial_position: leases.initial_position,
-        stream_created: stream.created,
+        streams: vec![StreamSettings {
+            name: stream.name.clone(),
+            id: None,
+            created: stream.created,
+            initial_position: leases.initial_position,
+        }],
+        mode: penstock_core::coordinator::api::LeaseMode::Peer,
+        longest_linger: std::time::Duration::ZERO,
         seed: settings.seed,
     }
 }

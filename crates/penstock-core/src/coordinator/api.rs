@@ -27,10 +27,23 @@ pub struct CoordinatorSettings {
     pub max_steals_per_cycle: usize,
     /// The streams; rows of others are left alone. At least one.
     pub streams: Vec<StreamSettings>,
+    /// Who else may be on the table.
+    pub mode: LeaseMode,
     /// How long a worker that ends goes on reading after it has said so, while others live to take over. Zero: not at all.
     pub longest_linger: Duration,
     /// Feeds all jitter and shuffling.
     pub seed: u64,
+}
+
+/// Who else may be on the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LeaseMode {
+    /// Workers of the KCL's 2x protocol.
+    #[default]
+    Peer,
+    /// Only penstock: nothing is taken before no foreign counter has moved for three failover times, and the worker stops when
+    /// one does.
+    Exclusive,
 }
 
 /// What a coordinator is told of one stream.
@@ -408,6 +421,13 @@ pub enum Report {
         unowned: usize,
         /// Workers that own a live lease, this one included.
         workers: usize,
+    },
+    /// In exclusive mode: a worker that is not penstock's is at a row. Everything is released and nothing taken any more.
+    ForeignWorker {
+        /// The lease.
+        key: LeaseKey,
+        /// Its owner.
+        owner: WorkerId,
     },
     /// A row cannot be read.
     UnreadableRow {

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use penstock_core::coordinator::api::{Event, WriteId, WriteResult};
+use penstock_core::coordinator::api::{Event, StreamIndex, WriteId, WriteResult};
+use penstock_core::gap::GapEntry;
 use penstock_core::ids::{LeaseCounter, LeaseKey};
-use penstock_core::lease::{LeaseRow, LeaseWrite};
+use penstock_core::lease::{LeaseRow, LeaseWant, LeaseWrite};
 use penstock_core::time::{Instant, UnixMillis};
 
-use crate::ports::{ErrorClass, LeaseTable, SeamError, ShardSource};
+use crate::ports::{ErrorClass, GapLedger, LeaseTable, SeamError, ShardSource};
 use crate::settings::TimeOuts;
 
 /// A call that ended.
@@ -28,6 +29,7 @@ pub(crate) struct Finished {
 #[derive(Clone)]
 pub(crate) struct Calls {
     table: Arc<dyn LeaseTable>,
+    gaps: Arc<dyn GapLedger>,
     source: Arc<dyn ShardSource>,
     stream_created: UnixMillis,
     time_outs: TimeOuts,
@@ -36,11 +38,12 @@ pub(crate) struct Calls {
 impl Calls {
     pub(crate) fn new(
         table: Arc<dyn LeaseTable>,
+        gaps: Arc<dyn GapLedger>,
         source: Arc<dyn ShardSource>,
         stream_created: UnixMillis,
         time_outs: TimeOuts,
     ) -> Self {
-        Self { table, source, stream_created, time_outs }
+        Self { table, gaps, source, stream_created, time_outs }
     }
 
     pub(super) fn scan(&self, started: Instant) -> BoxFuture<'static, Finished> {
@@ -53,7 +56,7 @@ impl Calls {
         .boxed()
     }
 
-    pub(super) fn list_shards(&self) -> BoxFuture<'static, Finished> {
+    pub(super) fn list_shards(&self, stream: StreamIndex) -> BoxFuture<'static, Finished> {
         let source = Arc::clone(&self.source);
         let created = self.stream_created;
         let call = bounded("ListShards", "stream", self.time_outs.scan, async move {
@@ -62,9 +65,9 @@ impl Calls {
             source.describe().await?.is_of(created)?;
             Ok(shards)
         });
-        call.map(|result| {
+        call.map(move |result| {
             let (shards, error) = split(result);
-            Finished { event: Event::ShardsListed(shards), error }
+            Finished { event: Event::ShardsListed { stream, shards }, error }
         })
         .boxed()
     }
@@ -91,6 +94,29 @@ impl Calls {
             Err(error) => {
                 Finished { event: Event::LeaseWritten { id, result: effect_of(error.class) }, error: Some(error) }
             }
+        })
+        .boxed()
+    }
+
+    pub(super) fn want(&self, want: LeaseWant) -> BoxFuture<'static, Finished> {
+        let table = Arc::clone(&self.table);
+        let key = want.key.clone();
+        let call = bounded("want", key.as_str(), self.time_outs.lease, async move { table.want(&want).await });
+        call.map(move |result| {
+            let (stands, error) = split(result);
+            Finished { event: Event::LeaseWanted { key, stands }, error }
+        })
+        .boxed()
+    }
+
+    pub(super) fn record_gap(&self, entry: GapEntry) -> BoxFuture<'static, Finished> {
+        let gaps = Arc::clone(&self.gaps);
+        let id = entry.id();
+        let subject = entry.lease.to_string();
+        let call = bounded("record gap", &subject, self.time_outs.lease, async move { gaps.record(&entry).await });
+        call.map(move |result| {
+            let (stored, error) = split(result);
+            Finished { event: Event::GapRecorded { id, stored: stored.is_some() }, error }
         })
         .boxed()
     }

@@ -24,7 +24,19 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
             let to = to.as_ref().map(|worker| worker.as_str());
             tracing::warn!(worker = %board.worker, shard = %key, reason = reason.as_str(), to, "lease lost");
         }
-        Report::Released { key } => tracing::info!(worker = %board.worker, shard = %key, "lease released"),
+        Report::Released { key, to } => {
+            let to = to.as_ref().map(|worker| worker.as_str());
+            tracing::info!(worker = %board.worker, shard = %key, to, "lease released");
+        }
+        Report::Wanted { key, of } => {
+            tracing::info!(worker = %board.worker, shard = %key, of = %of, "lease asked for");
+        }
+        Report::CapsTooSmall { workers, max_leases, leases } => {
+            tracing::warn!(
+                worker = %board.worker, workers, max_leases, leases,
+                "leases.max_leases of all workers together is below the number of leases: some shards are not read"
+            );
+        }
         Report::Checkpointed { key } => {
             board.metrics.checkpoints.increment(1);
             tracing::debug!(worker = %board.worker, shard = %key, "checkpoint stored");
@@ -36,10 +48,13 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
             tracing::debug!(worker = %board.worker, leases, unowned, workers, "leases scanned");
             return Some(FirstScan::Done);
         }
+        Report::ForeignWorker { key, owner } => {
+            tracing::error!(worker = %board.worker, shard = %key, %owner, "a worker that is not penstock's is at the leases");
+        }
         Report::UnreadableRow { key, problem } => {
             tracing::error!(worker = %board.worker, shard = %key, problem, "a lease row cannot be read, its shard is left alone");
         }
-        Report::StreamRecreated { rows, stream } => {
+        Report::StreamRecreated { index: _, rows, stream } => {
             board.leases_of_another_stream(format!(
                 "it was created again at {stream}; the leases are of the one of {rows}"
             ));
@@ -48,13 +63,6 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
                 "the stream was created again: the leases belong to one created at another time, nothing is taken"
             );
             return Some(FirstScan::Recreated { rows, stream });
-        }
-        Report::Gap { key, reason, range } => {
-            board.metrics.gap(reason.as_str());
-            tracing::error!(
-                worker = %board.worker, shard = %key, reason = reason.as_str(), range,
-                "records may be missing or repeated by someone else's doing"
-            );
         }
     }
     None

@@ -43,11 +43,34 @@ pub trait LeaseTable: Send + Sync + 'static {
     /// What the store said.
     async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError>;
 
+    /// Takes a row away whatever its checkpoint, if its counter is the given one; for tools. The value tells whether it is gone.
+    ///
+    /// # Errors
+    /// What the store said.
+    async fn remove(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError>;
+
+    /// What the KCL's own record says of who assigns leases on this table (`Migration3.0`, wherever that version keeps it).
+    ///
+    /// # Errors
+    /// What the store said.
+    async fn kcl_version(&self) -> Result<KclVersion, SeamError>;
+
     /// Deletes a row if its checkpoint is `SHARD_END` and its counter is the given one. The value tells whether the row is gone.
     ///
     /// # Errors
     /// What the store said.
     async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError>;
+}
+
+/// Who assigns the leases of a table, by the KCL's own record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KclVersion {
+    /// There is no record: no KCL 3 worker was ever here.
+    Unrecorded,
+    /// Every worker takes for itself (the 2x protocol): `CLIENT_VERSION_2X`, `…_UPGRADE_FROM_2X`, `…_INIT`. As recorded.
+    Peers(String),
+    /// One leader assigns: `CLIENT_VERSION_3X`, `…_3X_WITH_ROLLBACK`, or a text that this version does not know. As recorded.
+    Leader(String),
 }
 
 /// Why a lease table cannot be used.

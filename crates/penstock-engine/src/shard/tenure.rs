@@ -106,7 +106,7 @@ struct View {
 
 impl Tenure {
     pub(crate) fn new(held: HeldLease, deadline: DeliveryDeadline, keeper: mpsc::Sender<KeeperMessage>) -> Self {
-        let HeldLease { token, row, until: _ } = held;
+        let HeldLease { token, row, until: _, stream: _, silent_since: _ } = held;
         Self { token, deadline, keeper, view: Mutex::new(View { row, open: None }) }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn tenure(keeper: mpsc::Sender<KeeperMessage>) -> Tenure {
         let row = LeaseRow::new(LeaseKey::new("shardId-000000000000"), LeaseCounter(1), Position::TrimHorizon);
         let until = Instant::from_nanos(1_000_000_000);
-        Tenure::new(HeldLease { token: LeaseToken(7), row, until }, DeliveryDeadline::new(until), keeper)
+        Tenure::new(HeldLease { token: LeaseToken(7), row, until, stream: StreamIndex(0), silent_since: None }, DeliveryDeadline::new(until), keeper)
     }
 
     fn intend() -> ShardRequest {

@@ -321,7 +321,7 @@ impl CallDeliverer {
         let lag = u64::try_from(self.ctx.cell.lag(now).as_millis()).ok();
         self.reported = Some(settled.0.clone());
         self.ctx.cell.note(|facts| facts.checkpoint = Position::After(settled.0.clone()));
-        self.ctx.tenure.progress(Progress { settled: Some(settled), lag, urgent }).await?;
+        self.ctx.tenure.progress(Progress { settled: Some(settled), lag, read: None, urgent }).await?;
         Ok(())
     }
 
