@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use penstock_core::coordinator::Coordinator;
 use penstock_core::coordinator::api::{
-    Answer, Command, Commit, CoordinatorSettings, Event, HeldLease, InitialPosition, Progress, ShardRequest,
-    StopReason, WriteId, WriteResult,
+    Answer, Command, Commit, CoordinatorSettings, Event, HeldLease, InitialPosition, LeaseMode, Progress, ShardRequest,
+    StopReason, StreamIndex, StreamSettings, WriteId, WriteResult,
 };
-use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, WorkerId};
-use penstock_core::lease::{CreateOutcome, Field, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::gap::GapId;
+use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, StreamName, WorkerId};
+use penstock_core::lease::{CreateOutcome, Field, LeaseRow, LeaseWant, LeaseWrite, Scan, WriteOutcome};
 use penstock_core::position::{Position, RecordPosition, SequenceNumber};
 use penstock_core::random::Random;
 use penstock_core::shard::{ChildShard, ShardListing};
@@ -113,6 +114,8 @@ enum Request {
     /// The first half of a scan, and the second with what the first gave.
     Scan(Instant, Option<Vec<LeaseRow>>),
     List,
+    Want(LeaseWant),
+    Gap(GapId),
     Create(LeaseRow),
     Write(WriteId, LeaseWrite, Option<Tenure>),
     Delete(LeaseKey, LeaseCounter),
@@ -205,8 +208,14 @@ impl World {
             failover_time: FAILOVER,
             max_leases: None,
             max_steals_per_cycle: usize::from(self.plan.steals),
-            initial_position: InitialPosition::TrimHorizon,
-            stream_created: UnixMillis(1),
+            streams: vec![StreamSettings {
+                name: StreamName::new("orders"),
+                id: None,
+                created: UnixMillis(1),
+                initial_position: InitialPosition::TrimHorizon,
+            }],
+            mode: LeaseMode::Peer,
+            longest_linger: Duration::ZERO,
             seed: self.random.next_u64(),
         };
         self.workers.push(Worker {
@@ -310,7 +319,9 @@ impl World {
     fn carry_out(&mut self, index: usize, command: Command) {
         match command {
             Command::ScanLeases => self.send(index, Request::Scan(self.now, None)),
-            Command::ListShards => self.send(index, Request::List),
+            Command::ListShards(_) => self.send(index, Request::List),
+            Command::WantLease(want) => self.send(index, Request::Want(want)),
+            Command::RecordGap(entry) => self.send(index, Request::Gap(entry.id())),
             Command::CreateLease(row) => self.send(index, Request::Create(row)),
             Command::DeleteLease { key, counter } => self.send(index, Request::Delete(key, counter)),
             Command::WriteLease { id, write } => {
@@ -337,7 +348,7 @@ impl World {
     }
 
     fn start_shard(&mut self, index: usize, held: HeldLease) {
-        let HeldLease { token, row, until } = held;
+        let HeldLease { token, row, until, .. } = held;
         for parent in &row.parents {
             assert!(self.ended.contains(parent), "{} starts before {parent} has ended", row.key);
         }
@@ -358,7 +369,7 @@ impl World {
         match why {
             // It stops at once; that it has is heard of later.
             StopReason::Lost(_) | StopReason::Ended => drop(self.workers[index].running.remove(&token)),
-            StopReason::Drain => {
+            StopReason::Drain | StopReason::HandOver => {
                 if let Some(running) = self.workers[index].running.get_mut(&token) {
                     running.draining = true;
                 }
@@ -400,7 +411,7 @@ impl World {
         } else {
             running.settled = running.settled.max(running.position()) + dice % 3;
             let settled = (running.settled > 0).then(|| (at(running.settled), UnixMillis(1)));
-            let progress = Progress { settled, lag: Some(dice), urgent: dice < 10 };
+            let progress = Progress { settled, lag: Some(dice), read: Some(dice * 1000), urgent: dice < 10 };
             self.deliver(index, Event::ShardProgressed { token, progress });
         }
     }
@@ -483,7 +494,12 @@ impl World {
                 rows.extend(second);
                 Event::LeasesScanned { started, scan: Some(Scan { rows, unreadable: Vec::new() }) }
             }
-            Request::List => Event::ShardsListed(Some(self.shards.values().cloned().collect())),
+            Request::List => Event::ShardsListed {
+                stream: StreamIndex::default(),
+                shards: Some(self.shards.values().cloned().collect()),
+            },
+            Request::Want(want) => self.want(want),
+            Request::Gap(id) => Event::GapRecorded { id, stored: true },
             Request::Create(row) => self.create(row),
             Request::Write(id, write, tenure) => {
                 let outcome = self.write(index, id, &write, tenure);
@@ -501,6 +517,19 @@ impl World {
         if answered {
             self.schedule(delay, Item::Deliver(index, Box::new(event)));
         }
+    }
+
+    /// A wish leaves everything but itself alone.
+    fn want(&mut self, want: LeaseWant) -> Event {
+        let key = want.key.clone();
+        let stands = match self.table.get_mut(&key) {
+            Some(row) if want.holds(row) => {
+                row.wanted = Some(want.wanted);
+                true
+            }
+            Some(_) | None => false,
+        };
+        Event::LeaseWanted { key, stands: Some(stands) }
     }
 
     fn create(&mut self, row: LeaseRow) -> Event {
@@ -542,8 +571,8 @@ impl World {
         if after.checkpoint == Position::ShardEnd && self.ended.insert(write.key.shard_id()) {
             self.schedule(40_000, Item::Trim(write.key.shard_id()));
         }
-        self.table.insert(write.key.clone(), after);
-        WriteOutcome::Applied
+        self.table.insert(write.key.clone(), after.clone());
+        WriteOutcome::Applied(Box::new(after))
     }
 
     /// Whoever loses a lease that was not stolen has stopped believing in it.
@@ -609,7 +638,9 @@ impl Running {
 fn failure(request: &Request, refused: bool) -> Event {
     match request {
         Request::Scan(started, _) => Event::LeasesScanned { started: *started, scan: None },
-        Request::List => Event::ShardsListed(None),
+        Request::List => Event::ShardsListed { stream: StreamIndex::default(), shards: None },
+        Request::Want(want) => Event::LeaseWanted { key: want.key.clone(), stands: None },
+        Request::Gap(id) => Event::GapRecorded { id: *id, stored: false },
         Request::Create(row) => Event::LeaseCreated { key: row.key.clone(), outcome: None },
         Request::Write(id, ..) => {
             let result = if refused { WriteResult::NotApplied } else { WriteResult::Unknown };

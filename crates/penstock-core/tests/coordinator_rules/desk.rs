@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use penstock_core::coordinator::Coordinator;
 use penstock_core::coordinator::api::{
-    Answer, Command, Commit, CoordinatorSettings, Event, HeldLease, InitialPosition, Report, ShardRequest, StopReason,
-    WriteId, WriteResult,
+    Answer, Command, Commit, CoordinatorSettings, Event, HeldLease, InitialPosition, LeaseMode, Progress, Report,
+    ShardRequest, StopReason, StreamSettings, WriteId, WriteResult,
 };
-use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, WorkerId};
-use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::gap::GapEntry;
+use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, StreamName, WorkerId};
+use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWant, LeaseWrite, Scan, WriteOutcome};
 use penstock_core::position::{Position, RecordPosition, SequenceNumber};
 use penstock_core::shard::{ChildShard, ShardListing};
 use penstock_core::time::{Instant, Now, UnixMillis};
@@ -48,12 +49,18 @@ pub(crate) struct Desk {
     pub(crate) writes: Vec<(WriteId, LeaseWrite)>,
     /// Every row that was to be created, in order.
     pub(crate) created: Vec<LeaseRow>,
+    /// Every wish that was sent.
+    pub(crate) wants: Vec<LeaseWant>,
+    /// Every entry for the gap ledger.
+    pub(crate) gaps: Vec<GapEntry>,
     /// Every command that is not about the table or the stream.
     pub(crate) told: Vec<Command>,
     pub(crate) scans: usize,
     pub(crate) listings: usize,
     /// Whether scans and listings fail.
     pub(crate) blind: bool,
+    /// Whether wishes fail.
+    pub(crate) deaf: bool,
 }
 
 pub(crate) fn settings() -> CoordinatorSettings {
@@ -62,10 +69,20 @@ pub(crate) fn settings() -> CoordinatorSettings {
         failover_time: FAILOVER,
         max_leases: None,
         max_steals_per_cycle: 1,
-        initial_position: InitialPosition::TrimHorizon,
-        stream_created: CREATED,
+        streams: vec![stream(InitialPosition::TrimHorizon)],
+        mode: LeaseMode::Peer,
+        longest_linger: Duration::ZERO,
         seed: 7,
     }
+}
+
+pub(crate) fn stream(initial_position: InitialPosition) -> StreamSettings {
+    StreamSettings { name: StreamName::new("orders"), id: None, created: CREATED, initial_position }
+}
+
+/// Settings under which shards without a position start there.
+pub(crate) fn starting_at(initial_position: InitialPosition) -> CoordinatorSettings {
+    CoordinatorSettings { streams: vec![stream(initial_position)], ..settings() }
 }
 
 impl Desk {
@@ -79,10 +96,13 @@ impl Desk {
             creates: VecDeque::new(),
             writes: Vec::new(),
             created: Vec::new(),
+            wants: Vec::new(),
+            gaps: Vec::new(),
             told: Vec::new(),
             scans: 0,
             listings: 0,
             blind: false,
+            deaf: false,
         }
     }
 
@@ -133,9 +153,15 @@ impl Desk {
                 let scan = Scan { rows: self.table.values().cloned().collect(), unreadable: Vec::new() };
                 Some(Event::LeasesScanned { started: self.now.instant, scan: (!self.blind).then_some(scan) })
             }
-            Command::ListShards => {
+            Command::ListShards(stream) => {
                 self.listings += 1;
-                Some(Event::ShardsListed((!self.blind).then(|| self.shards.clone())))
+                Some(Event::ShardsListed { stream, shards: (!self.blind).then(|| self.shards.clone()) })
+            }
+            Command::WantLease(want) => Some(self.want(want)),
+            Command::RecordGap(entry) => {
+                let id = entry.id();
+                self.gaps.push(entry);
+                Some(Event::GapRecorded { id, stored: true })
             }
             Command::CreateLease(row) => Some(self.create(row)),
             Command::WriteLease { id, write } => self.write(id, write),
@@ -165,6 +191,23 @@ impl Desk {
         Event::LeaseCreated { key, outcome: Some(outcome) }
     }
 
+    /// A wish reaches the table, or not.
+    fn want(&mut self, want: LeaseWant) -> Event {
+        self.wants.push(want.clone());
+        let key = want.key.clone();
+        if self.deaf {
+            return Event::LeaseWanted { key, stands: None };
+        }
+        let stands = match self.table.get_mut(&key) {
+            Some(row) if want.holds(row) => {
+                row.wanted = Some(want.wanted);
+                true
+            }
+            Some(_) | None => false,
+        };
+        Event::LeaseWanted { key, stands: Some(stands) }
+    }
+
     fn write(&mut self, id: WriteId, write: LeaseWrite) -> Option<Event> {
         self.writes.push((id, write.clone()));
         let result = match self.fates.pop_front().unwrap_or(Fate::Answered) {
@@ -190,7 +233,7 @@ impl Desk {
         match self.table.get_mut(&write.key) {
             Some(row) if write.expect.holds(row) => {
                 *row = write.change.apply(row);
-                WriteOutcome::Applied
+                WriteOutcome::Applied(Box::new(row.clone()))
             }
             found => WriteOutcome::Conflict(found.map(|row| Box::new(row.clone()))),
         }
@@ -326,6 +369,11 @@ pub(crate) fn owned(number: u32, owner: &str) -> LeaseRow {
 
 pub(crate) fn at(sequence: u64) -> RecordPosition {
     RecordPosition { sequence: SequenceNumber::parse(&sequence.to_string()).expect("digits"), subsequence: 0 }
+}
+
+/// What a shard has settled.
+pub(crate) fn settled(sequence: u64, urgent: bool) -> Progress {
+    Progress { settled: Some((at(sequence), UnixMillis(4))), urgent, ..Progress::default() }
 }
 
 pub(crate) fn intend(from: Position, intent: &'static str) -> ShardRequest {

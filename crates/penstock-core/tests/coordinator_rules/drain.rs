@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::desk::*;
-use penstock_core::coordinator::api::{Event, LossReason, Progress, Report, ShardRequest, StopReason, WriteResult};
+use penstock_core::coordinator::api::{Event, LossReason, Report, ShardRequest, StopReason, WriteResult};
 use penstock_core::position::Position;
-use penstock_core::time::UnixMillis;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,14 +22,14 @@ fn a_drain_stops_settles_and_releases_each_shard() {
     desk.handle(Event::DrainRequested);
     assert_eq!(desk.stopped(held.token), Some(StopReason::Drain));
     assert!(!desk.drained() && desk.row(0).owner.is_some());
-    let progress = Progress { settled: Some((at(3), UnixMillis(4))), lag: None, urgent: true };
+    let progress = settled(3, true);
     desk.handle(Event::ShardProgressed { token: held.token, progress });
     let intent = ShardRequest::Commit(commit(Position::After(at(3)), 5, None));
     desk.request(held.token, intent);
     desk.handle(Event::ShardStopped { token: held.token });
     assert!(desk.drained());
     assert_eq!((&desk.row(0).owner, &desk.row(0).checkpoint), (&None, &Position::After(at(5))));
-    assert!(desk.reports().contains(&Report::Released { key: key(0) }));
+    assert!(desk.reports().contains(&Report::Released { key: key(0), to: None }));
     let scans = desk.scans;
     desk.run_for(60 * SECOND);
     assert_eq!((desk.scans, desk.coordinator.held()), (scans, 0), "nothing is taken any more");

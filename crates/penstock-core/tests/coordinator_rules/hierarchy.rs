@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::desk::*;
 use penstock_core::coordinator::api::{
-    Answer, CoordinatorSettings, Event, GapReason, InitialPosition, Report, ShardRequest, StopReason,
+    Answer, CoordinatorSettings, Event, GapReason, InitialPosition, ShardRequest, StopReason,
 };
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
@@ -178,7 +178,7 @@ fn a_sibling_that_has_moved_shows_that_the_parent_is_done_and_one_at_latest_does
 
 #[test]
 fn starting_at_the_tip_takes_open_shards_alone_and_pins_the_time() {
-    let mut desk = Desk::new(CoordinatorSettings { initial_position: InitialPosition::Latest, ..settings() });
+    let mut desk = Desk::new(starting_at(InitialPosition::Latest));
     desk.shards = vec![closed(0, &[]), shard(1, &[0]), shard(2, &[0])];
     let wall = desk.now.wall;
     desk.run_for(SECOND);
@@ -189,7 +189,7 @@ fn starting_at_the_tip_takes_open_shards_alone_and_pins_the_time() {
 
 #[test]
 fn a_row_that_could_not_be_created_at_first_starts_no_later_than_the_others() {
-    let mut desk = Desk::new(CoordinatorSettings { initial_position: InitialPosition::Latest, ..settings() });
+    let mut desk = Desk::new(starting_at(InitialPosition::Latest));
     desk.shards = vec![shard(1, &[]), shard(2, &[])];
     let wall = desk.now.wall;
     desk.creates.extend([true, false]);
@@ -201,7 +201,7 @@ fn a_row_that_could_not_be_created_at_first_starts_no_later_than_the_others() {
 fn starting_at_a_time_takes_all_listed_shards_there() {
     let time = penstock_core::time::UnixMillis(1_650_000_000_000);
     let initial_position = InitialPosition::Timestamp(time);
-    let mut desk = Desk::new(CoordinatorSettings { initial_position, ..settings() });
+    let mut desk = Desk::new(starting_at(initial_position));
     desk.shards = vec![closed(0, &[]), shard(1, &[0])];
     desk.run_for(SECOND);
     for number in [0, 1] {
@@ -212,7 +212,7 @@ fn starting_at_a_time_takes_all_listed_shards_there() {
 
 #[test]
 fn the_child_of_a_shard_with_a_row_starts_at_trim_horizon() {
-    let mut desk = Desk::new(CoordinatorSettings { initial_position: InitialPosition::Latest, ..settings() });
+    let mut desk = Desk::new(starting_at(InitialPosition::Latest));
     desk.put(LeaseRow { start: Some(desk.now.wall), ..row(0, &[], Position::Latest) });
     desk.shards = vec![closed(0, &[]), closed(1, &[0]), shard(2, &[1])];
     desk.run_for(SECOND);
@@ -268,7 +268,7 @@ fn completed_rows_stay_until_the_service_no_longer_lists_the_shard() {
     assert!(desk.table.contains_key(&key(1)), "its parent's row was there a moment ago");
     desk.run_for(40 * SECOND);
     assert_eq!(desk.table.keys().cloned().collect::<Vec<_>>(), [key(2)]);
-    assert!(!desk.reports().iter().any(|report| matches!(report, Report::Gap { .. })));
+    assert!(desk.gaps.is_empty());
 }
 
 #[test]
@@ -285,9 +285,9 @@ fn a_row_that_vanished_is_created_again_with_a_gap() {
     desk.row_mut(0).checkpoint = Position::After(at(3));
     desk.table.clear();
     desk.run_for(60 * SECOND);
-    let gaps: Vec<_> = desk.reports().into_iter().filter(|report| matches!(report, Report::Gap { .. })).collect();
-    let range = "unknown since TRIM_HORIZON".to_owned();
-    assert_eq!(gaps, [Report::Gap { key: key(0), reason: GapReason::RowRecreated, range }]);
+    let [gap] = &desk.gaps[..] else { panic!("one entry") };
+    assert_eq!((&gap.lease, gap.reason), (&key(0), GapReason::RowRecreated));
+    assert_eq!(gap.range.to_string(), "unknown since TRIM_HORIZON");
     assert!(desk.table.contains_key(&key(0)));
 }
 

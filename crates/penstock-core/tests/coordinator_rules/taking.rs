@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::desk::*;
 use penstock_core::coordinator::api::{Command, InitialPosition, Report, WriteResult};
-use penstock_core::coordinator::api::{CoordinatorSettings, Event};
+use penstock_core::coordinator::api::{Event, StreamIndex};
 use penstock_core::ids::WorkerId;
 use penstock_core::lease::{Field, Scan, UnreadableRow};
 use penstock_core::position::Position;
@@ -85,7 +85,7 @@ fn a_take_asks_for_everything_that_was_observed() {
 #[test]
 fn a_row_of_the_kcl_is_stamped_when_it_is_taken() {
     let start_of = |checkpoint, initial_position| {
-        let mut desk = Desk::new(CoordinatorSettings { initial_position, ..settings() });
+        let mut desk = Desk::new(starting_at(initial_position));
         desk.put(penstock_core::lease::LeaseRow { stream_created: None, ..row(0, &[], checkpoint) });
         desk.run_for(SECOND);
         assert_eq!(desk.row(0).stream_created, Some(CREATED));
@@ -158,7 +158,10 @@ fn a_stream_created_anew_is_never_read_with_old_checkpoints() {
     desk.shards = vec![shard(0, &[]), shard(1, &[]), shard(2, &[])];
     desk.run_for(40 * SECOND);
     assert!(desk.writes.is_empty() && desk.created.is_empty());
-    assert_eq!(desk.reports(), [Report::StreamRecreated { rows: UnixMillis(1), stream: CREATED }]);
+    assert_eq!(
+        desk.reports(),
+        [Report::StreamRecreated { index: StreamIndex(0), rows: UnixMillis(1), stream: CREATED }]
+    );
 }
 
 #[test]
