@@ -8,12 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use penstock_core::chunk::{ChunkBuilder, UserRecord, UserRecords};
-use penstock_core::coordinator::api::HeldLease;
+use penstock_core::coordinator::api::{HeldLease, StreamIndex};
+use penstock_core::gap::{GapEntry, GapId};
 use penstock_core::ids::{
     ApplicationName, HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, StreamName, WorkerId,
 };
 use penstock_core::intent::{Compression, Content, Destination, Encoding, Intent, IntentObject, OutsideHashRange};
-use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWant, LeaseWrite, Scan, WriteOutcome};
 use penstock_core::position::{Position, RecordPosition, SequenceNumber};
 use penstock_core::shard::{ChildShard, ShardListing};
 use penstock_core::time::{Instant, UnixMillis};
@@ -56,13 +57,28 @@ impl Faults {
 
 // === Leases ===
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FakeTable {
     pub(crate) rows: Mutex<BTreeMap<LeaseKey, LeaseRow>>,
     pub(crate) scan_faults: Faults,
     pub(crate) write_faults: Faults,
+    pub(crate) version: Mutex<KclVersion>,
+    pub(crate) version_faults: Faults,
     /// Applies the next write and panics then.
     pub(crate) panics: AtomicBool,
+}
+
+impl Default for FakeTable {
+    fn default() -> Self {
+        Self {
+            rows: Mutex::default(),
+            scan_faults: Faults::default(),
+            write_faults: Faults::default(),
+            version: Mutex::new(KclVersion::Unrecorded),
+            version_faults: Faults::default(),
+            panics: AtomicBool::new(false),
+        }
+    }
 }
 
 impl FakeTable {
@@ -102,9 +118,29 @@ impl LeaseTable for FakeTable {
             return Ok(WriteOutcome::Conflict(Some(Box::new(row.clone()))));
         }
         *row = write.change.apply(row);
+        let after = Box::new(row.clone());
         drop(rows);
         assert!(!self.panics.swap(false, Ordering::Relaxed), "a table that panics");
-        Ok(WriteOutcome::Applied)
+        Ok(WriteOutcome::Applied(after))
+    }
+
+    async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(row) = rows.get_mut(&want.key) else { return Ok(false) };
+        if want.holds(row) {
+            row.wanted = Some(want.wanted.clone());
+        }
+        Ok(row.owner.as_ref() == Some(&want.owner) && row.wanted.as_ref() == Some(&want.wanted))
+    }
+
+    async fn remove(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+        self.delete(key, counter).await
+    }
+
+    async fn kcl_version(&self) -> Result<KclVersion, SeamError> {
+        self.version_faults.next("GetItem")?;
+        Ok(self.version.lock().unwrap().clone())
     }
 
     async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
@@ -113,6 +149,42 @@ impl LeaseTable for FakeTable {
             rows.remove(key);
         }
         Ok(!rows.contains_key(key))
+    }
+}
+
+// === Gaps ===
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeGaps {
+    pub(crate) entries: Mutex<BTreeMap<GapId, GapEntry>>,
+    pub(crate) prepare_faults: Faults,
+    pub(crate) faults: Faults,
+}
+
+#[async_trait]
+impl GapLedger for FakeGaps {
+    async fn prepare(&self) -> Result<(), TableProblem> {
+        Ok(self.prepare_faults.next("prepare gaps")?)
+    }
+
+    async fn record(&self, entry: &GapEntry) -> Result<(), SeamError> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.faults.next("record gap")?;
+        self.entries.lock().unwrap().entry(entry.id()).or_insert_with(|| entry.clone());
+        Ok(())
+    }
+
+    async fn entries(&self) -> Result<(Vec<GapEntry>, Vec<String>), SeamError> {
+        let mut entries: Vec<GapEntry> = self.entries.lock().unwrap().values().cloned().collect();
+        entries.sort_by_key(|entry| entry.noticed);
+        Ok((entries, Vec::new()))
+    }
+
+    async fn acknowledge(&self, id: GapId, at: UnixMillis) -> Result<bool, SeamError> {
+        let mut entries = self.entries.lock().unwrap();
+        let Some(entry) = entries.get_mut(&id) else { return Ok(false) };
+        entry.acknowledged = entry.acknowledged.or(Some(at));
+        Ok(true)
     }
 }
 
@@ -573,7 +645,7 @@ pub(crate) fn shard(
     let ctx = ShardContext {
         identity: ShardIdentity { stream: StreamName::new("clicks"), lease: key.clone(), shard: key.shard_id() },
         tenure: Arc::new(Tenure::new(
-            HeldLease { token: LeaseToken(1), row, until },
+            HeldLease { token: LeaseToken(1), row, until, stream: StreamIndex(0), silent_since: None },
             DeliveryDeadline::new(until),
             keeper,
         )),

@@ -182,6 +182,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use penstock_core::coordinator::api::StreamIndex;
     use penstock_core::ids::{LeaseCounter, LeaseKey};
 
     use super::*;
@@ -189,7 +190,8 @@ mod tests {
     fn tenure(keeper: mpsc::Sender<KeeperMessage>) -> Tenure {
         let row = LeaseRow::new(LeaseKey::new("shardId-000000000000"), LeaseCounter(1), Position::TrimHorizon);
         let until = Instant::from_nanos(1_000_000_000);
-        Tenure::new(HeldLease { token: LeaseToken(7), row, until, stream: StreamIndex(0), silent_since: None }, DeliveryDeadline::new(until), keeper)
+        let held = HeldLease { token: LeaseToken(7), row, until, stream: StreamIndex(0), silent_since: None };
+        Tenure::new(held, DeliveryDeadline::new(until), keeper)
     }
 
     fn intend() -> ShardRequest {

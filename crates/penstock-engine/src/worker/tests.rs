@@ -12,6 +12,7 @@ const CHILD: &str = "shardId-000000000001";
 struct World {
     stream: Arc<FakeStream>,
     table: Arc<FakeTable>,
+    gaps: Arc<FakeGaps>,
     objects: Arc<FakeObjects>,
     calls: Arc<FakeCalls>,
     aside: Arc<FakeSetAside>,
@@ -29,6 +30,7 @@ impl World {
         Self {
             stream: FakeStream::new(shards),
             table: Arc::default(),
+            gaps: Arc::default(),
             objects: Arc::default(),
             calls: Arc::default(),
             aside: Arc::default(),
@@ -40,6 +42,7 @@ impl World {
         let ports = Ports {
             source: self.stream.clone(),
             leases: self.table.clone(),
+            gaps: self.gaps.clone(),
             sink,
             set_aside: set_aside.then(|| self.aside.clone() as Arc<dyn SetAside>),
         };
