@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use penstock_core::chunk::Chunk;
-use penstock_core::ids::{ShardId, StreamName};
+use penstock_core::ids::{ShardId, StreamId, StreamName};
 use penstock_core::position::SequenceNumber;
 use penstock_core::shard::{ChildShard, ShardListing};
 use penstock_core::time::UnixMillis;
@@ -54,6 +54,14 @@ pub struct StreamDescription {
 }
 
 impl StreamDescription {
+    /// The stream as the KCL writes it where one table serves several. A service without ARNs is of account 000000000000.
+    #[must_use]
+    pub fn stream_id(&self) -> StreamId {
+        // arn:<partition>:kinesis:<region>:<account>:stream/<name>
+        let account = self.arn.as_deref().and_then(|arn| arn.split(':').nth(4)).filter(|account| !account.is_empty());
+        StreamId::of(account.unwrap_or("000000000000"), &self.name, self.created)
+    }
+
     /// Makes sure that this is the stream that was created at `created`, and not one that was created again under its name.
     pub(crate) fn is_of(&self, created: UnixMillis) -> Result<(), SeamError> {
         if self.created == created {
