@@ -11,6 +11,7 @@ use bytes::Bytes;
 use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::{Position, RecordPosition, SequenceNumber};
+use penstock_core::throughput::Throughput;
 use penstock_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
 
@@ -38,6 +39,13 @@ pub(crate) const LAG: &str = "penstockLag";
 pub(crate) const CHAIN: &str = "penstockChain";
 pub(crate) const INTENT: &str = "penstockIntent";
 pub(crate) const WANTED: &str = "penstockWanted";
+pub(crate) const GRANTED: &str = "penstockGranted";
+pub(crate) const LEFT: &str = "penstockLeft";
+pub(crate) const THROUGHPUT: &str = "throughputKBps";
+pub(crate) const TAKEN_BY: &str = "penstockOwner";
+/// The stream id and the bare shard id, where one table serves several streams; the KCL rewrites both with each checkpoint.
+const STREAM_ID: &str = "streamName";
+const SHARD_ID: &str = "shardId";
 
 /// The `entityType` of a lease; its absence means a lease too.
 const LEASE: &str = "LEASE";
@@ -80,11 +88,13 @@ pub fn decode(mut item: Item) -> Decoded {
 fn decode_lease(key: &str, item: Item) -> Result<LeaseRow, String> {
     let mut attributes = Attributes(item);
     attributes.0.remove(LEASE_KEY);
+    let key = LeaseKey::new(key);
+    attributes.agree_with(&key)?;
     let counter = LeaseCounter(attributes.number(LEASE_COUNTER)?.ok_or(format!("{LEASE_COUNTER} is missing"))?);
     let checkpoint = attributes.checkpoint()?;
     Ok(LeaseRow {
-        key: LeaseKey::new(key),
-        owner: attributes.string(LEASE_OWNER)?.map(|owner| WorkerId::new(&owner)),
+        key,
+        owner: attributes.worker(LEASE_OWNER)?,
         counter,
         owner_switches: attributes.number(OWNER_SWITCHES)?.unwrap_or(0),
         checkpoint,
@@ -92,14 +102,18 @@ fn decode_lease(key: &str, item: Item) -> Result<LeaseRow, String> {
         parents: attributes.shard_ids(PARENTS)?,
         children: attributes.shard_ids(CHILDREN)?,
         hash_range: attributes.hash_range()?,
-        checkpoint_owner: attributes.string(CHECKPOINT_OWNER)?.map(|owner| WorkerId::new(&owner)),
+        checkpoint_owner: attributes.worker(CHECKPOINT_OWNER)?,
         start: attributes.number(START)?.map(UnixMillis),
         stream_created: attributes.number(STREAM)?.map(UnixMillis),
         arrival: attributes.number(ARRIVAL)?.map(UnixMillis),
         lag: attributes.number(LAG)?,
         chain: attributes.record_position(CHAIN)?,
         intent: attributes.bytes(INTENT)?,
-        wanted: attributes.string(WANTED)?.map(|worker| WorkerId::new(&worker)),
+        wanted: attributes.worker(WANTED)?,
+        granted: attributes.worker(GRANTED)?,
+        left: attributes.number(LEFT)?.map(UnixMillis),
+        throughput: attributes.throughput(),
+        taken_by: attributes.worker(TAKEN_BY)?,
         unknown: attributes.digest_of_the_rest(),
     })
 }
@@ -113,6 +127,38 @@ impl Attributes {
             None => Ok(None),
             Some(AttributeValue::S(text)) => Ok(Some(text)),
             Some(_) => Err(format!("{name} is not a string")),
+        }
+    }
+
+    fn worker(&mut self, name: &str) -> Result<Option<WorkerId>, String> {
+        Ok(self.string(name)?.map(|worker| WorkerId::new(&worker)))
+    }
+
+    /// A number that cannot be one is left among the unknown: it concerns the balance alone.
+    fn throughput(&mut self) -> Option<Throughput> {
+        let Some(AttributeValue::N(text)) = self.0.get(THROUGHPUT) else { return None };
+        let throughput = Throughput::parse(text)?;
+        self.0.remove(THROUGHPUT);
+        Some(throughput)
+    }
+
+    /// A row whose attributes name another stream or shard than its key cannot be trusted with either's position.
+    fn agree_with(&mut self, key: &LeaseKey) -> Result<(), String> {
+        let stream = key.stream_id();
+        match (self.string(STREAM_ID)?, &stream) {
+            (None, _) => {}
+            (Some(found), Some(stream)) if found == stream.as_str() => {}
+            (Some(found), Some(stream)) => {
+                return Err(format!("{STREAM_ID} is {found:?}, and the key is one of {stream}"));
+            }
+            (Some(found), None) => return Err(format!("{STREAM_ID} is {found:?}, and the key names no stream")),
+        }
+        let shard = key.shard_id();
+        match self.string(SHARD_ID)? {
+            Some(found) if found != shard.as_str() => {
+                Err(format!("{SHARD_ID} is {found:?}, and the key is of {shard}"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -247,7 +293,7 @@ pub fn encode_new(row: &LeaseRow) -> Item {
     };
     let (checkpoint, subsequence) = checkpoint_values(&row.checkpoint);
     set(LEASE_KEY, Some(string(row.key.as_str())));
-    set(LEASE_OWNER, row.owner.as_ref().map(|owner| string(owner.as_str())));
+    set(LEASE_OWNER, row.owner.as_ref().map(worker));
     set(LEASE_COUNTER, Some(number(row.counter.0)));
     set(OWNER_SWITCHES, Some(number(row.owner_switches)));
     set(CHECKPOINT, Some(checkpoint));
@@ -256,7 +302,7 @@ pub fn encode_new(row: &LeaseRow) -> Item {
     set(CHILDREN, shard_ids(&row.children));
     set(HASH_START, row.hash_range.map(|range| string(&range.start.to_string())));
     set(HASH_END, row.hash_range.map(|range| string(&range.end.to_string())));
-    set(CHECKPOINT_OWNER, row.checkpoint_owner.as_ref().map(|owner| string(owner.as_str())));
+    set(CHECKPOINT_OWNER, row.checkpoint_owner.as_ref().map(worker));
     set(ENTITY_TYPE, Some(string(LEASE)));
     set(START, row.start.map(|at| number(at.0)));
     set(STREAM, row.stream_created.map(|at| number(at.0)));
@@ -264,12 +310,24 @@ pub fn encode_new(row: &LeaseRow) -> Item {
     set(LAG, row.lag.map(number));
     set(CHAIN, row.chain.as_ref().map(|chain| string(&chain.to_string())));
     set(INTENT, row.intent.as_ref().map(binary));
-    set(WANTED, row.wanted.as_ref().map(|worker| string(worker.as_str())));
+    set(WANTED, row.wanted.as_ref().map(worker));
+    set(GRANTED, row.granted.as_ref().map(worker));
+    set(LEFT, row.left.map(|at| number(at.0)));
+    set(THROUGHPUT, row.throughput.map(number));
+    set(TAKEN_BY, row.taken_by.as_ref().map(worker));
+    if let Some(stream) = row.key.stream_id().filter(|stream| stream.parts().is_some()) {
+        set(STREAM_ID, Some(string(stream.as_str())));
+        set(SHARD_ID, Some(string(row.key.shard_id().as_str())));
+    }
     item
 }
 
 pub(crate) fn string(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
+}
+
+pub(crate) fn worker(worker: &WorkerId) -> AttributeValue {
+    string(worker.as_str())
 }
 
 pub(crate) fn number(value: impl ToString) -> AttributeValue {
@@ -320,6 +378,10 @@ mod tests {
             chain: Some(position.clone()),
             intent: Some(Bytes::from_static(b"\x00intent\xff")),
             wanted: Some(WorkerId::new("w-2")),
+            granted: Some(WorkerId::new("w-3")),
+            left: Some(UnixMillis(5)),
+            throughput: Some(Throughput::from_micros(12_345_678)),
+            taken_by: Some(WorkerId::new("w-1")),
             ..LeaseRow::new(LeaseKey::new("shardId-000000000001"), LeaseCounter(9), Position::After(position))
         }
     }
@@ -388,7 +450,7 @@ mod tests {
             AttributeValue::Ns(vec!["1".to_owned()]),
         ] {
             let mut item = encode_new(&full_row());
-            item.insert("throughputKBps".to_owned(), value);
+            item.insert("theirs".to_owned(), value);
             let digest = decoded(item).unknown;
             assert!(digest.is_some() && !seen.contains(&digest));
             seen.push(digest);
@@ -400,5 +462,57 @@ mod tests {
         let mut item = encode_new(&full_row());
         item.insert(PENDING[2].to_owned(), number(5));
         assert!(decoded(item).foreign_pending.is_some());
+    }
+
+    #[test]
+    fn a_throughput_that_is_none_is_left_among_the_unknown() {
+        let mut seen = vec![None];
+        for value in [number(-1), string("12"), AttributeValue::Null(true)] {
+            let mut item = encode_new(&full_row());
+            item.insert(THROUGHPUT.to_owned(), value);
+            let row = decoded(item);
+            assert_eq!(row.throughput, None);
+            assert!(!seen.contains(&row.unknown), "it shows in the digest");
+            seen.push(row.unknown);
+        }
+        let mut item = encode_new(&full_row());
+        item.insert(THROUGHPUT.to_owned(), number("0.1234565"));
+        let row = decoded(item);
+        assert_eq!((row.throughput, row.unknown), (Some(Throughput::from_micros(123_457)), None));
+    }
+
+    fn of_stream() -> LeaseRow {
+        LeaseRow { key: LeaseKey::new("123456789012:clicks:1700000000:shardId-000000000001"), ..full_row() }
+    }
+
+    #[test]
+    fn a_row_of_one_stream_among_several_names_stream_and_shard_as_the_kcl_does() {
+        let mut item = encode_new(&of_stream());
+        assert_eq!(item["streamName"], string("123456789012:clicks:1700000000"));
+        assert_eq!(item["shardId"], string("shardId-000000000001"));
+        assert_eq!(item[PARENTS], AttributeValue::Ss(vec!["shardId-000000000000".to_owned()]), "bare");
+        assert_eq!(decoded(item.clone()), of_stream(), "and neither is unknown");
+        item.retain(|name, _| name != STREAM_ID && name != SHARD_ID);
+        assert_eq!(decoded(item), of_stream(), "a row without them is one");
+        let single = encode_new(&full_row());
+        assert!(!single.contains_key(STREAM_ID) && !single.contains_key(SHARD_ID));
+    }
+
+    #[test]
+    fn a_row_that_contradicts_its_key_cannot_be_read() {
+        for (row, name, value) in [
+            (of_stream(), STREAM_ID, string("123456789012:clicks:1700000001")),
+            (of_stream(), STREAM_ID, number(1)),
+            (of_stream(), SHARD_ID, string("shardId-000000000002")),
+            (full_row(), STREAM_ID, string("123456789012:clicks:1700000000")),
+            (full_row(), SHARD_ID, string("shardId-000000000002")),
+        ] {
+            let mut item = encode_new(&row);
+            item.insert(name.to_owned(), value);
+            match decode(item) {
+                Decoded::Unreadable { problem, .. } => assert!(problem.starts_with(name), "{problem}"),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -10,18 +10,21 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ProvisionedThroughput,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ProvisionedThroughput, ReturnValue,
     ReturnValuesOnConditionCheckFailure, ScalarAttributeType, TableDescription, TableStatus,
 };
 use penstock_core::ids::{LeaseCounter, LeaseKey};
-use penstock_core::lease::{
-    Change, CreateOutcome, Expect, Field, LeaseRow, LeaseWrite, Scan, UnreadableRow, WriteOutcome,
-};
-use penstock_engine::ports::{ErrorClass, LeaseTable, SeamError, TableProblem};
+use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWant, LeaseWrite, Scan, UnreadableRow, WriteOutcome};
+use penstock_engine::ports::{ErrorClass, KclVersion, LeaseTable, SeamError, TableProblem};
 
 use crate::error::Place;
+use crate::kcl_version;
 use crate::lease_item::{self as item, Decoded, Item};
 use crate::limits::TABLE_WAIT;
+
+mod expression;
+
+use expression::Expression;
 
 /// How a table is billed that penstock creates; an existing table is left as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +103,35 @@ impl DynamoLeaseTable {
         SeamError::new(operation, self.table.as_str(), ErrorClass::Fatal, error.to_string())
     }
 
+    async fn delete_if(&self, key: &LeaseKey, condition: Condition) -> Result<bool, SeamError> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key(item::LEASE_KEY, item::string(key.as_str()))
+            .expression_attribute_names("#counter", item::LEASE_COUNTER)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let call = match condition {
+            Condition::Counter(counter) => call
+                .condition_expression("#counter = :counter")
+                .expression_attribute_values(":counter", item::number(counter.0)),
+            Condition::EndAndCounter(counter) => call
+                .condition_expression("#counter = :counter AND #checkpoint = :end")
+                .expression_attribute_values(":counter", item::number(counter.0))
+                .expression_attribute_names("#checkpoint", item::CHECKPOINT)
+                .expression_attribute_values(":end", item::shard_end()),
+        };
+        match call.send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(failed.item.as_ref().is_none_or(HashMap::is_empty))
+                }
+                _ => Err(self.place.error("DeleteItem", &self.subject(key), error)),
+            },
+        }
+    }
+
     /// The row that came back with a rejection; `None` if there is none. Nothing was written, even if what stands there cannot be
     /// read.
     fn found(&self, key: &LeaseKey, found: Option<Item>) -> Result<WriteOutcome, SeamError> {
@@ -110,6 +142,17 @@ impl DynamoLeaseTable {
             Decoded::Unreadable { problem, .. } => format!("the lease under this key cannot be read: {problem}"),
         };
         Err(SeamError::new("UpdateItem", self.subject(key), ErrorClass::Rejected, problem))
+    }
+
+    /// The row that a write left. It is stored, and what stands there beside our attributes cannot be read: the writer knows its row
+    /// no longer, so that for it the outcome is open. It can write nothing on the counter that it has, and its lease runs out.
+    fn left(&self, key: &LeaseKey, left: Option<Item>) -> Result<WriteOutcome, SeamError> {
+        let problem = match item::decode(left.unwrap_or_default()) {
+            Decoded::Lease(row) => return Ok(WriteOutcome::Applied(row)),
+            Decoded::Other => "the item became one of another kind".to_owned(),
+            Decoded::Unreadable { problem, .. } => format!("the row that it left cannot be read: {problem}"),
+        };
+        Err(SeamError::new("UpdateItem", self.subject(key), ErrorClass::Fatal, problem))
     }
 
     fn subject(&self, key: &LeaseKey) -> String {
@@ -225,11 +268,12 @@ impl LeaseTable for DynamoLeaseTable {
             .update_expression(expression.update)
             .set_expression_attribute_names(Some(expression.names))
             .set_expression_attribute_values(Some(expression.values))
+            .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match result {
-            Ok(_) => Ok(WriteOutcome::Applied),
+            Ok(output) => self.left(&write.key, output.attributes),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                     self.found(&write.key, failed.item.clone())
@@ -239,30 +283,53 @@ impl LeaseTable for DynamoLeaseTable {
         }
     }
 
-    async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+    async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError> {
+        let expression = Expression::of_want(want);
         let result = self
             .client
-            .delete_item()
+            .update_item()
             .table_name(&self.table)
-            .key(item::LEASE_KEY, item::string(key.as_str()))
-            .condition_expression("#counter = :counter AND #checkpoint = :end")
-            .expression_attribute_names("#counter", item::LEASE_COUNTER)
-            .expression_attribute_names("#checkpoint", item::CHECKPOINT)
-            .expression_attribute_values(":counter", item::number(counter.0))
-            .expression_attribute_values(":end", item::shard_end())
+            .key(item::LEASE_KEY, item::string(want.key.as_str()))
+            .condition_expression(expression.condition)
+            .update_expression(expression.update)
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match result {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(failed)) => {
-                    Ok(failed.item.as_ref().is_none_or(HashMap::is_empty))
+                // A row that cannot be read has no wish that we could wait for.
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(failed.item.clone().is_some_and(|found| match item::decode(found) {
+                        Decoded::Lease(row) => want.stands_in(&row),
+                        Decoded::Other | Decoded::Unreadable { .. } => false,
+                    }))
                 }
-                _ => Err(self.place.error("DeleteItem", &self.subject(key), error)),
+                _ => Err(self.place.error("UpdateItem", &self.subject(&want.key), error)),
             },
         }
     }
+
+    async fn remove(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+        self.delete_if(key, Condition::Counter(counter)).await
+    }
+
+    async fn kcl_version(&self) -> Result<KclVersion, SeamError> {
+        kcl_version::look_up(&self.client, &self.table, &self.place).await
+    }
+
+    async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+        self.delete_if(key, Condition::EndAndCounter(counter)).await
+    }
+}
+
+/// What is asked of a row that is to be deleted.
+#[derive(Debug, Clone, Copy)]
+enum Condition {
+    Counter(LeaseCounter),
+    EndAndCounter(LeaseCounter),
 }
 
 /// A lease table has one key, `leaseKey`, a string.
@@ -282,204 +349,4 @@ fn check_schema(name: &str, table: &TableDescription) -> Result<(), TableProblem
         item::LEASE_KEY
     );
     Err(TableProblem::Foreign { table: name.to_owned(), problem })
-}
-
-/// The expressions of one conditional write. Every name goes through a placeholder, since some are reserved words.
-#[derive(Debug, Default)]
-struct Expression {
-    condition: String,
-    update: String,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
-}
-
-impl Expression {
-    fn of(write: &LeaseWrite) -> Self {
-        let mut expression = Self::default();
-        expression.condition = expression.condition_of(&write.expect);
-        expression.update = expression.update_of(&write.change);
-        expression
-    }
-
-    fn name(&mut self, attribute: &str) -> String {
-        let placeholder = format!("#{attribute}");
-        self.names.insert(placeholder.clone(), attribute.to_owned());
-        placeholder
-    }
-
-    fn equals(&mut self, attribute: &str, value: AttributeValue) -> String {
-        let name = self.name(attribute);
-        let placeholder = format!(":is_{attribute}");
-        self.values.insert(placeholder.clone(), value);
-        format!("{name} = {placeholder}")
-    }
-
-    fn absent(&mut self, attribute: &str) -> String {
-        format!("attribute_not_exists({})", self.name(attribute))
-    }
-
-    fn condition_of(&mut self, expect: &Expect) -> String {
-        let Expect { counter, owner, checkpoint, intent, no_checkpoint_owner } = expect;
-        let mut terms = vec![self.equals(item::LEASE_COUNTER, item::number(counter.0))];
-        match owner {
-            None => {}
-            Some(None) => terms.push(self.absent(item::LEASE_OWNER)),
-            Some(Some(owner)) => terms.push(self.equals(item::LEASE_OWNER, item::string(owner.as_str()))),
-        }
-        if let Some(position) = checkpoint {
-            let (sequence, subsequence) = item::checkpoint_values(position);
-            terms.push(self.equals(item::CHECKPOINT, sequence));
-            let term = self.equals(item::CHECKPOINT_SUB, subsequence);
-            // Rows of other writers may lack it, and then it means 0.
-            match position.record().is_none_or(|position| position.subsequence == 0) {
-                true => terms.push(format!("({term} OR {})", self.absent(item::CHECKPOINT_SUB))),
-                false => terms.push(term),
-            }
-        }
-        match intent {
-            None => {}
-            Some(None) => terms.push(self.absent(item::INTENT)),
-            Some(Some(intent)) => terms.push(self.equals(item::INTENT, item::binary(intent))),
-        }
-        if *no_checkpoint_owner {
-            terms.push(self.absent(item::CHECKPOINT_OWNER));
-        }
-        terms.join(" AND ")
-    }
-
-    fn update_of(&mut self, change: &Change) -> String {
-        let Change {
-            counter,
-            owner,
-            owner_switches,
-            checkpoint,
-            children,
-            hash_range,
-            end_handoff,
-            start,
-            stream_created,
-            arrival,
-            lag,
-            chain,
-            intent,
-            wanted,
-        } = change;
-        let mut update = Update { expression: self, sets: Vec::new(), removes: Vec::new() };
-        update.set(item::LEASE_COUNTER, item::number(counter.0));
-        update.field(item::LEASE_OWNER, owner, |owner| item::string(owner.as_str()));
-        if let Some(switches) = owner_switches {
-            update.set(item::OWNER_SWITCHES, item::number(switches));
-        }
-        if let Some(position) = checkpoint {
-            let (sequence, subsequence) = item::checkpoint_values(position);
-            update.set(item::CHECKPOINT, sequence);
-            update.set(item::CHECKPOINT_SUB, subsequence);
-            item::PENDING.iter().for_each(|name| update.remove(name));
-        }
-        match children.as_ref().map(item::shard_ids) {
-            None => {}
-            Some(Some(children)) => update.set(item::CHILDREN, children),
-            Some(None) => update.remove(item::CHILDREN),
-        }
-        if let Some(range) = hash_range {
-            update.set(item::HASH_START, item::string(&range.start.to_string()));
-            update.set(item::HASH_END, item::string(&range.end.to_string()));
-        }
-        if *end_handoff {
-            update.remove(item::CHECKPOINT_OWNER);
-        }
-        update.field(item::START, start, |at| item::number(at.0));
-        update.field(item::STREAM, stream_created, |at| item::number(at.0));
-        update.field(item::ARRIVAL, arrival, |at| item::number(at.0));
-        update.field(item::LAG, lag, |lag| item::number(lag));
-        update.field(item::CHAIN, chain, |chain| item::string(&chain.to_string()));
-        update.field(item::INTENT, intent, item::binary);
-        update.field(item::WANTED, wanted, |worker| item::string(worker.as_str()));
-        update.text()
-    }
-}
-
-/// Collects the clauses of an update expression.
-struct Update<'a> {
-    expression: &'a mut Expression,
-    sets: Vec<String>,
-    removes: Vec<String>,
-}
-
-impl Update<'_> {
-    fn set(&mut self, attribute: &str, value: AttributeValue) {
-        let name = self.expression.name(attribute);
-        let placeholder = format!(":to_{attribute}");
-        self.expression.values.insert(placeholder.clone(), value);
-        self.sets.push(format!("{name} = {placeholder}"));
-    }
-
-    fn remove(&mut self, attribute: &str) {
-        let name = self.expression.name(attribute);
-        self.removes.push(name);
-    }
-
-    fn field<T>(&mut self, attribute: &str, field: &Field<T>, value: impl Fn(&T) -> AttributeValue) {
-        match field {
-            Field::Keep => {}
-            Field::Set(to) => self.set(attribute, value(to)),
-            Field::Remove => self.remove(attribute),
-        }
-    }
-
-    fn text(self) -> String {
-        let mut text = format!("SET {}", self.sets.join(", "));
-        if !self.removes.is_empty() {
-            text.push_str(" REMOVE ");
-            text.push_str(&self.removes.join(", "));
-        }
-        text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use penstock_core::ids::WorkerId;
-    use penstock_core::position::{Position, RecordPosition};
-
-    use super::*;
-
-    #[test]
-    fn a_renewal_asks_for_counter_owner_and_no_handoff_and_changes_the_counter_alone() {
-        let expect = Expect {
-            owner: Some(Some(WorkerId::new("me"))),
-            no_checkpoint_owner: true,
-            ..Expect::counter(LeaseCounter(4))
-        };
-        let write = LeaseWrite { key: LeaseKey::new("k"), expect, change: Change::counter(LeaseCounter(5)) };
-        let expression = Expression::of(&write);
-        assert_eq!(
-            expression.condition,
-            "#leaseCounter = :is_leaseCounter AND #leaseOwner = :is_leaseOwner AND attribute_not_exists(#checkpointOwner)"
-        );
-        assert_eq!(expression.update, "SET #leaseCounter = :to_leaseCounter");
-        assert_eq!(expression.values[":is_leaseCounter"], item::number(4));
-        assert_eq!(expression.values[":to_leaseCounter"], item::number(5));
-    }
-
-    #[test]
-    fn a_commit_removes_the_intent_and_the_pending_attributes_of_the_kcl() {
-        let at = RecordPosition::parse("123/4").expect("sound");
-        let change =
-            Change { checkpoint: Some(Position::After(at)), intent: Field::Remove, ..Change::counter(LeaseCounter(2)) };
-        let expect = Expect {
-            checkpoint: Some(Position::TrimHorizon),
-            intent: Some(Some(Bytes::from_static(b"i"))),
-            ..Expect::counter(LeaseCounter(1))
-        };
-        let expression = Expression::of(&LeaseWrite { key: LeaseKey::new("k"), expect, change });
-        for removed in [item::INTENT, item::PENDING[0], item::PENDING[1], item::PENDING[2]] {
-            let removes = expression.update.split(" REMOVE ").nth(1).expect("removes something");
-            assert!(removes.contains(&format!("#{removed}")), "{removed}");
-        }
-        assert_eq!(expression.values[":to_checkpoint"], item::string("123"));
-        assert_eq!(expression.values[":to_checkpointSubSequenceNumber"], item::number(4));
-        assert_eq!(expression.values[":is_checkpoint"], item::string("TRIM_HORIZON"));
-    }
 }

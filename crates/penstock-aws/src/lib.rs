@@ -6,6 +6,7 @@ pub mod clients;
 pub mod credentials;
 pub mod error;
 pub mod firehose;
+mod kcl_version;
 pub mod kinesis;
 pub mod lease_item;
 pub mod lease_table;

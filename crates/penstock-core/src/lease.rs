@@ -328,6 +328,12 @@ impl LeaseWant {
     pub fn holds(&self, row: &LeaseRow) -> bool {
         row.owner.as_ref() == Some(&self.owner) && row.wanted == self.before && row.checkpoint_owner.is_none()
     }
+
+    /// Whether the wish stands in `row`: made by this call, or by an earlier one that was thought lost.
+    #[must_use]
+    pub fn stands_in(&self, row: &LeaseRow) -> bool {
+        row.owner.as_ref() == Some(&self.owner) && row.wanted.as_ref() == Some(&self.wanted)
+    }
 }
 
 /// How a create ended, where the table answered.
