@@ -5,7 +5,7 @@ BENCH_MIB ?= 2048
 SIM_FLAGS ?= --release
 STANDINS = ministack kinesis-local dynamodb-local microburst
 
-.PHONY: help demo standins test check fmt fmt-check clippy docs sim sim-mutants bench
+.PHONY: help demo standins test interop check fmt fmt-check clippy docs sim sim-mutants bench
 
 help: ## shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,10 @@ standins: ## installs the stand-ins that tests need; quick when they are there
 
 test: standins ## every test
 	cargo test --workspace --no-fail-fast
+
+interop: ## penstock and the real Java KCL, 2.7 and 3.5, on one lease table; needs Java and Maven
+	@scripts/install-standins dynamodb-local kinesis-local kcl-2 kcl-3
+	cargo test -p penstock --test interop -- --ignored --test-threads=4
 
 check: fmt-check clippy docs ## formatting, lints, documentation
 

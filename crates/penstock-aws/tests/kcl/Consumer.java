@@ -8,6 +8,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.stream.Collectors;
 import software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider;
 import software.amazon.awssdk.http.Protocol;
@@ -68,9 +69,11 @@ public final class Consumer {
         Journal journal = new Journal(Path.of(settings.get("journal")));
         boolean halts = "aggregate".equals(settings.get("halt"));
         Scheduler scheduler = scheduler(settings, journal, halts);
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(scheduler, journal)));
+        Thread runner = new Thread(scheduler, "scheduler");
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(scheduler, journal, runner)));
         endWithStandardInput();
-        scheduler.run();
+        runner.start();
+        runner.join();
         if (!stopping) {
             System.err.println("the scheduler ended by itself");
             Runtime.getRuntime().halt(1);
@@ -91,11 +94,21 @@ public final class Consumer {
         watch.start();
     }
 
-    private static void stop(Scheduler scheduler, Journal journal) {
+    /**
+     * A graceful shutdown waits for ever for the consumer of a shard that has ended and whose lease is still there, which is
+     * gone already; so it gets a while, and then the scheduler is told to come to its end, as the KCL's documentation has it.
+     */
+    private static void stop(Scheduler scheduler, Journal journal, Thread runner) {
         stopping = true;
         int code = 1;
         try {
-            if (scheduler.startGracefulShutdown().get(30, TimeUnit.SECONDS)) {
+            try {
+                scheduler.startGracefulShutdown().get(5, TimeUnit.SECONDS);
+            } catch (TimeoutException error) {
+                scheduler.shutdown();
+            }
+            runner.join(30_000);
+            if (!runner.isAlive()) {
                 journal.write("stop");
                 code = 0;
             }

@@ -1,0 +1,194 @@
+//! penstock and consumers on the real Java KCL, on one lease table and one stream: either goes on where the other stopped.
+//!
+//! Run by `make interop`: they need Java and Maven, and take minutes. What a Java consumer processed counts from the checkpoint that
+//! covers it; what it processed without one, when its lease was taken from it, the KCL leaves to the next owner.
+
+#[path = "interop/java.rs"]
+mod java;
+mod support;
+#[path = "interop/world.rs"]
+mod world;
+
+use std::collections::BTreeMap;
+
+use java::Kcl;
+use support::run;
+use world::{Kinesis, Row, World, checkpoint, is_owned_by};
+
+/// Attributes that a row has once penstock has delivered from its shard.
+const OURS: [&str; 3] = ["penstockStream", "penstockChain", "penstockArrival"];
+
+/// Java starts, penstock joins; Java stops, penstock goes on; penstock stops, Java goes on.
+fn there_and_back(kinesis: Kinesis, shards: u32, splits: bool) {
+    let each = shards as usize / 2;
+    let mut world = World::new(kinesis, shards);
+    world.tell(150);
+    let mut java = world.java(Kcl::Two, "java-1");
+    world.wait_under_load("Java holds all leases, and has made checkpoints", |world| {
+        world.held_by("java-1") == 2 * each && java.journal().of("checkpoint").count() >= 2 * each
+    });
+
+    let alone = java.journal().of("start").count();
+    let mut penstock = world.penstock("penstock-1", &[]);
+    world.wait_under_load("both hold their share", |world| {
+        [world.held_by("java-1"), world.held_by("penstock-1")] == [each, each]
+    });
+    if splits {
+        let parents = ["java-1", "penstock-1"].map(|owner| world.split(|row| is_owned_by(row, owner)));
+        world.wait_under_load("both parents are finished, and both hold children", |world| {
+            let leases = world.leases();
+            let finished = parents.iter().all(|parent| leases[&parent.id]["checkpoint"] == "SHARD_END");
+            finished && world.held_by("java-1") > 0 && world.held_by("penstock-1") > 0
+        });
+    }
+    world.tell(100);
+    world.wait_for_all();
+    assert!(world.delivered() > 0, "penstock held leases and delivered nothing");
+
+    // Java goes while records come.
+    world.tell(100);
+    java.stop_cleanly();
+    // A tenure that began since then may have been taken from penstock, which cannot refuse it.
+    let taken: Vec<String> = java.journal().of("start").skip(alone).map(|entry| entry.shard.clone()).collect();
+    assert!(splits || taken.is_empty(), "shares that were even were evened out: {taken:?}");
+    if splits {
+        world.split(|row| row["checkpoint"] != "SHARD_END");
+    }
+    world.tell(100);
+    world.wait_under_load("penstock owns what Java left", |world| world.held_by("java-1") == 0);
+    world.wait_for_all();
+
+    // And penstock, with records under way.
+    world.tell(100);
+    penstock.drain_cleanly();
+    let left = world.leases();
+    assert!(!left.values().any(|row| is_owned_by(row, "penstock-1")), "not released: {left:#?}");
+    assert!(left.values().all(|row| !row.contains_key("penstockIntent")), "an intent is left: {left:#?}");
+    if splits {
+        world.split(|row| row["checkpoint"] != "SHARD_END");
+    }
+    let mut back = world.java(Kcl::Two, "java-2");
+    world.tell(100);
+    world.wait_for_all();
+    back.stop_cleanly();
+    let journal = back.journal();
+    for (shard, row) in unfinished(&left) {
+        assert_eq!(journal.started_at(shard), Some(checkpoint(row)), "{shard}");
+    }
+    world.assert_each_once_but_for(&taken);
+}
+
+fn unfinished(rows: &BTreeMap<String, Row>) -> impl Iterator<Item = (&String, &Row)> {
+    rows.iter().filter(|(_, row)| row["checkpoint"] != "SHARD_END")
+}
+
+#[test]
+#[ignore = "make interop"]
+fn java_and_penstock_share_the_leases_and_each_goes_on_where_the_other_stopped() {
+    there_and_back(Kinesis::ours(), 4, false);
+}
+
+#[test]
+#[ignore = "make interop"]
+fn shards_split_while_they_share_and_while_each_is_alone() {
+    there_and_back(Kinesis::independent(), 2, true);
+}
+
+/// The table is penstock's; Java is stopped in the middle of an aggregate of each shard.
+fn within_aggregates(kinesis: Kinesis, splits: bool) {
+    let mut world = World::new(kinesis, 2);
+    world.tell(150);
+    let mut first = world.penstock("penstock-1", &[]);
+    world.wait_for_all();
+    first.drain_cleanly();
+    let made = world.leases();
+
+    let mut java = world.halting_java(Kcl::Two, "java-1");
+    world.wait_under_load("Java stands within an aggregate of each shard", |_| java.journal().of("halt").count() == 2);
+    java.stop_cleanly();
+    let journal = java.journal();
+    let left = world.leases();
+    for (shard, row) in &left {
+        assert_eq!(
+            journal.started_at(shard),
+            Some(checkpoint(&made[shard])),
+            "Java did not begin where penstock stopped"
+        );
+        let halt = journal.of("halt").find(|entry| entry.shard == *shard).expect("it halted in each shard");
+        assert_eq!(checkpoint(row), halt.position);
+        assert_ne!(halt.position.1, "0", "not within an aggregate");
+        let ours =
+            |row: &Row| row.clone().into_iter().filter(|(name, _)| name.starts_with("penstock")).collect::<Row>();
+        assert!(OURS.iter().all(|name| row.contains_key(*name)), "{shard}: {row:#?}");
+        assert_eq!(ours(row), ours(&made[shard]), "what is ours in {shard} did not survive Java");
+        let counter = |row: &Row| row["leaseCounter"].parse::<u64>().expect("a counter is a number");
+        assert!(counter(row) > counter(&made[shard]), "Java did not count on from our counter");
+    }
+
+    if splits {
+        world.split(|row| row["checkpoint"] != "SHARD_END");
+    }
+    world.tell(150);
+    let mut second = world.penstock("penstock-2", &[]);
+    world.wait_for_all();
+    for entry in journal.of("halt") {
+        let (sequence, subsequence) = &entry.position;
+        let next = subsequence.parse::<u64>().expect("a subsequence number is a number") + 1;
+        assert!(world.objects_begin_at(&format!("{sequence}/{next}")), "no object begins behind {entry:?}");
+    }
+    second.drain_cleanly();
+
+    let mut back = world.java(Kcl::Two, "java-2");
+    world.tell(50);
+    world.wait_for_all();
+    back.stop_cleanly();
+    world.assert_each_once();
+}
+
+#[test]
+#[ignore = "make interop"]
+fn penstock_goes_on_within_an_aggregate_on_rows_that_it_made() {
+    within_aggregates(Kinesis::ours(), false);
+}
+
+#[test]
+#[ignore = "make interop"]
+fn a_shard_that_splits_behind_a_checkpoint_within_an_aggregate_loses_and_repeats_nothing() {
+    within_aggregates(Kinesis::independent(), true);
+}
+
+#[test]
+#[ignore = "make interop"]
+fn a_kcl_3_application_is_taken_over_in_exclusive_mode_alone() {
+    let mut world = World::new(Kinesis::ours(), 2);
+    world.tell(200);
+    let mut java = world.halting_java(Kcl::Three, "java-1");
+    world.wait_under_load("Java stands within an aggregate of each shard", |_| java.journal().of("halt").count() == 2);
+    let rows = world.rows();
+    assert_eq!(rows["Migration3.0"]["cv"], "CLIENT_VERSION_3X", "{rows:#?}");
+
+    // Among its peers penstock has no place, whether one runs or not.
+    let refused = run(world.job(), &["run", "-c", "penstock.toml"]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for word in ["Migration3.0", "exclusive"] {
+        assert!(refused.stderr.contains(word), "no {word} in: {}", refused.stderr);
+    }
+    java.assert_running();
+    java.stop_cleanly();
+    let left = world.leases();
+    world.tell(200);
+
+    let mut penstock = world.penstock("penstock-1", &["leases.mode=exclusive"]);
+    world.wait_for_all();
+    for (shard, row) in unfinished(&left) {
+        let (sequence, subsequence) = checkpoint(row);
+        let next = subsequence.parse::<u64>().expect("a subsequence number is a number") + 1;
+        assert!(world.objects_begin_at(&format!("{sequence}/{next}")), "{shard} does not go on behind {row:?}");
+    }
+    penstock.drain_cleanly();
+    world.assert_each_once();
+    let after = world.rows();
+    for foreign in ["Migration3.0", "java-1"] {
+        assert_eq!(after.get(foreign), rows.get(foreign).map(|_| &after[foreign]), "{foreign} was removed");
+    }
+}
