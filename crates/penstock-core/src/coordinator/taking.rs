@@ -75,16 +75,16 @@ impl Coordinator {
         let unowned = open.clone().filter(|lease| lease.live_owner(self.me()).is_none()).count();
         let workers = Lease::count_by_worker(&leases, self.me()).len();
         let scanned = Report::Scanned { leases: open.count(), unowned, workers };
-        let limits = Limits { max_leases: self.settings.max_leases, max_steals: self.settings.max_steals_per_cycle };
+        let limits = Limits { max_leases: self.settings.max_leases, max_moves: self.settings.max_steals_per_cycle };
         let choice = match self.mode {
             Mode::Working => assignment::choose(&leases, self.me(), limits, &mut random),
             Mode::StreamRecreated | Mode::Draining | Mode::Drained => Choice::default(),
         };
         self.unowned = unowned;
         self.report(scanned);
-        let Choice { free, steals } = choice;
-        free.into_iter().for_each(|key| self.take(&key, false, now));
-        steals.into_iter().for_each(|key| self.take(&key, true, now));
+        let Choice { take, want } = choice;
+        take.into_iter().for_each(|key| self.take(&key, false, now));
+        want.into_iter().for_each(|key| self.take(&key, true, now));
     }
 
     fn leases(&self, now: Instant) -> Vec<Lease<'_>> {
@@ -96,8 +96,11 @@ impl Coordinator {
         Lease {
             row,
             expired: self.timing.is_expired(*since, now),
+            very_old: now.since(*since) > self.timing.failover().saturating_mul(3),
             mine: self.held.contains_key(&row.key) || self.takes.contains_key(&row.key),
             barred: self.cooling.get(&row.key).is_some_and(|until| *until > now),
+            resting: false,
+            asked: false,
         }
     }
 
