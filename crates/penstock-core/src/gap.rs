@@ -14,6 +14,12 @@ use crate::time::UnixMillis;
 /// The namespace of the ids: itself the version 5 uuid of `penstock gap` in the namespace of DNS names.
 const NAMESPACE: &str = "penstock gap";
 
+/// The words of an encoded [`GapEnd`].
+const UNKNOWN: &str = "unknown";
+const THROUGH: &str = "through";
+const BEFORE: &str = "before";
+const UNTIL: &str = "until";
+
 /// The id of an entry: a version 5 uuid over stream, its creation time, lease, reason and range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GapId(Uuid);
@@ -106,6 +112,50 @@ pub enum GapEnd {
     Before(SequenceNumber),
     /// Before this time of arrival.
     Until(UnixMillis),
+}
+
+impl GapRange {
+    /// The two texts that stores keep.
+    #[must_use]
+    pub fn encode(&self) -> (String, String) {
+        (self.after.to_string(), self.end.encode())
+    }
+
+    /// Reads what [`Self::encode`] gives.
+    #[must_use]
+    pub fn parse(after: &str, end: &str) -> Option<Self> {
+        let sentinels = [Position::AtTimestamp, Position::TrimHorizon, Position::Latest, Position::ShardEnd];
+        let after = match sentinels.into_iter().find(|sentinel| sentinel.to_string() == after) {
+            Some(sentinel) => sentinel,
+            None => Position::After(RecordPosition::parse(after).ok()?),
+        };
+        Some(Self { after, end: GapEnd::parse(end)? })
+    }
+}
+
+impl GapEnd {
+    /// The text that stores keep: a word, and a position, a sequence number or milliseconds since 1970 behind it.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        match self {
+            Self::Unknown => UNKNOWN.to_owned(),
+            Self::Through(last) => format!("{THROUGH} {last}"),
+            Self::Before(next) => format!("{BEFORE} {next}"),
+            Self::Until(time) => format!("{UNTIL} {}", time.0),
+        }
+    }
+
+    /// Reads what [`Self::encode`] gives.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(' ') {
+            None => (text == UNKNOWN).then_some(Self::Unknown),
+            Some((THROUGH, last)) => RecordPosition::parse(last).ok().map(Self::Through),
+            Some((BEFORE, next)) => SequenceNumber::parse(next).ok().map(Self::Before),
+            Some((UNTIL, time)) => time.parse().ok().map(|millis| Self::Until(UnixMillis(millis))),
+            Some(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for GapRange {
@@ -206,6 +256,52 @@ mod tests {
             assert_eq!(entry.is_open(), reason != GapReason::StartedLate);
             assert!(!GapEntry { acknowledged: Some(UnixMillis(3)), ..entry }.is_open());
             assert_eq!(GapReason::parse(reason.as_str()), Some(reason));
+        }
+    }
+
+    fn ranges() -> Vec<GapRange> {
+        let record = |text: &str| RecordPosition::parse(text).unwrap();
+        let digits = "9".repeat(129);
+        let ends = [
+            GapEnd::Unknown,
+            GapEnd::Through(record(&digits)),
+            GapEnd::Through(record("0/18446744073709551615")),
+            GapEnd::Before(SequenceNumber::parse("007").unwrap()),
+            GapEnd::Until(UnixMillis(1_700_000_000_123)),
+            GapEnd::Until(UnixMillis(-1)),
+            GapEnd::Until(UnixMillis(i64::MAX)),
+        ];
+        let afters = [
+            Position::AtTimestamp,
+            Position::TrimHorizon,
+            Position::Latest,
+            Position::After(record("12/3")),
+            Position::ShardEnd,
+        ];
+        let range = |(after, end): (&Position, &GapEnd)| GapRange { after: after.clone(), end: end.clone() };
+        afters.iter().flat_map(|after| ends.iter().map(move |end| (after, end))).map(range).collect()
+    }
+
+    #[test]
+    fn a_range_is_read_as_it_is_written() {
+        for range in ranges() {
+            let (after, end) = range.encode();
+            let read = GapRange::parse(&after, &end);
+            assert_eq!(read.as_ref(), Some(&range), "{after}, {end}");
+            // The id is made of the text, and must not change on the way through a store.
+            assert_eq!(read.map(|read| read.to_string()), Some(range.to_string()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_range_is_not_read_as_one() {
+        for end in
+            ["", "Unknown", "unknown 1", "through", "through x", "through 1 2", "before 1/2", "until", "until 1.5"]
+        {
+            assert_eq!(GapEnd::parse(end), None, "{end}");
+        }
+        for after in ["", "trim_horizon", "1/", "-1"] {
+            assert_eq!(GapRange::parse(after, "unknown"), None, "{after}");
         }
     }
 }

@@ -3,8 +3,10 @@
 pub mod clock;
 pub mod faults;
 mod firehose;
+pub mod gap_ledger;
 mod kinesis;
 pub mod lease_table;
 mod limits;
 pub mod server;
+mod sqlite;
 mod wire;

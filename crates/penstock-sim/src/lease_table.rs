@@ -6,16 +6,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use penstock_core::ids::{LeaseCounter, LeaseKey};
-use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWrite, Scan, UnreadableRow, WriteOutcome};
+use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWant, LeaseWrite, Scan, UnreadableRow, WriteOutcome};
 use penstock_core::position::Position;
-use penstock_engine::ports::{ErrorClass, LeaseTable, SeamError, TableProblem};
+use penstock_engine::ports::{ErrorClass, KclVersion, LeaseTable, SeamError, TableProblem};
 
 use crate::conformance::lease_table::Stranger;
 
 /// The rows of one application. Every method is one atomic step; the `async` ones of [`LeaseTable`] never wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SimulatedLeaseTable {
     rows: Mutex<BTreeMap<LeaseKey, Stored>>,
+    version: Mutex<KclVersion>,
+}
+
+impl Default for SimulatedLeaseTable {
+    fn default() -> Self {
+        Self { rows: Mutex::default(), version: Mutex::new(KclVersion::Unrecorded) }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -23,6 +30,14 @@ struct Stored {
     row: LeaseRow,
     /// What makes the row unreadable, if something does.
     problem: Option<String>,
+}
+
+impl Stored {
+    fn readable(&self, operation: &'static str) -> Result<(), SeamError> {
+        let Some(problem) = &self.problem else { return Ok(()) };
+        let message = format!("the lease under this key cannot be read: {problem}");
+        Err(SeamError::new(operation, self.row.key.as_str(), ErrorClass::Rejected, message))
+    }
 }
 
 impl SimulatedLeaseTable {
@@ -74,15 +89,47 @@ impl SimulatedLeaseTable {
     pub fn write_now(&self, write: &LeaseWrite) -> Result<WriteOutcome, SeamError> {
         let mut rows = self.lock();
         let Some(stored) = rows.get_mut(&write.key) else { return Ok(WriteOutcome::Conflict(None)) };
-        if let Some(problem) = &stored.problem {
-            let message = format!("the lease under this key cannot be read: {problem}");
-            return Err(SeamError::new("write", write.key.as_str(), ErrorClass::Rejected, message));
-        }
+        stored.readable("write")?;
         if !write.expect.holds(&stored.row) {
             return Ok(WriteOutcome::Conflict(Some(Box::new(stored.row.clone()))));
         }
         stored.row = write.change.apply(&stored.row);
-        Ok(WriteOutcome::Applied)
+        Ok(WriteOutcome::Applied(Box::new(stored.row.clone())))
+    }
+
+    /// Sets a wish now; the value tells whether it stands.
+    ///
+    /// # Errors
+    /// `Rejected` if the row cannot be read; nothing was written then.
+    pub fn want_now(&self, want: &LeaseWant) -> Result<bool, SeamError> {
+        let mut rows = self.lock();
+        let Some(stored) = rows.get_mut(&want.key) else { return Ok(false) };
+        stored.readable("want")?;
+        if want.holds(&stored.row) {
+            stored.row.wanted = Some(want.wanted.clone());
+        }
+        Ok(want.stands_in(&stored.row))
+    }
+
+    /// Takes a row of that counter away now, whatever its checkpoint; the value tells whether it is gone.
+    pub fn remove_now(&self, key: &LeaseKey, counter: LeaseCounter) -> bool {
+        let mut rows = self.lock();
+        let gone = rows.get(key).is_none_or(|stored| stored.row.counter == counter);
+        if gone {
+            rows.remove(key);
+        }
+        gone
+    }
+
+    /// What the KCL's record says now.
+    #[must_use]
+    pub fn version_now(&self) -> KclVersion {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the KCL's record, as a KCL 3 worker or its migration tool does.
+    pub fn set_version(&self, version: KclVersion) {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = version;
     }
 
     /// Deletes a completed row now; the value tells whether it is gone.
@@ -137,6 +184,18 @@ impl LeaseTable for SimulatedLeaseTable {
 
     async fn write(&self, write: &LeaseWrite) -> Result<WriteOutcome, SeamError> {
         self.write_now(write)
+    }
+
+    async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError> {
+        self.want_now(want)
+    }
+
+    async fn remove(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+        Ok(self.remove_now(key, counter))
+    }
+
+    async fn kcl_version(&self) -> Result<KclVersion, SeamError> {
+        Ok(self.version_now())
     }
 
     async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {

@@ -10,16 +10,17 @@ use bytes::Bytes;
 use penstock_core::ids::{ApplicationName, HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
 use penstock_core::lease::{Change, Field, LeaseRow};
 use penstock_core::position::{Position, RecordPosition};
+use penstock_core::throughput::Throughput;
 use penstock_core::time::UnixMillis;
 use penstock_engine::ports::ErrorClass;
 use rusqlite::Row;
 use rusqlite::types::{Value, ValueRef};
 use sha2::{Digest, Sha256};
 
-use super::error::Failure;
+use crate::sqlite::Failure;
 
 /// The columns and their types, in the order of the table.
-pub(super) const COLUMNS: [(&str, &str); 19] = [
+pub(crate) const COLUMNS: [(&str, &str); 23] = [
     (APPLICATION, "TEXT NOT NULL"),
     (LEASE_KEY, "TEXT NOT NULL"),
     (OWNER, "TEXT"),
@@ -39,6 +40,10 @@ pub(super) const COLUMNS: [(&str, &str); 19] = [
     (CHAIN, "TEXT"),
     (INTENT, "BLOB"),
     (WANTED, "TEXT"),
+    (GRANTED, "TEXT"),
+    (LEFT, "INTEGER"),
+    (THROUGHPUT, "TEXT"),
+    (TAKEN_BY, "TEXT"),
 ];
 
 const APPLICATION: &str = "application";
@@ -63,14 +68,19 @@ const LAG: &str = "lag";
 const CHAIN: &str = "chain";
 const INTENT: &str = "intent";
 const WANTED: &str = "wanted";
+const GRANTED: &str = "granted";
+const LEFT: &str = "left_at";
+/// Decimal KiB per second.
+const THROUGHPUT: &str = "throughput";
+const TAKEN_BY: &str = "taken_by";
 
 /// Columns with their new values.
-pub(super) type Columns = Vec<(&'static str, Value)>;
+pub(crate) type Columns = Vec<(&'static str, Value)>;
 
 // === Writing ===
 
 /// All columns of a new row.
-pub(super) fn columns_of_new(application: &ApplicationName, row: &LeaseRow) -> Result<Columns, Failure> {
+pub(crate) fn columns_of_new(application: &ApplicationName, row: &LeaseRow) -> Result<Columns, Failure> {
     let LeaseRow {
         key,
         owner,
@@ -89,6 +99,10 @@ pub(super) fn columns_of_new(application: &ApplicationName, row: &LeaseRow) -> R
         chain,
         intent,
         wanted,
+        granted,
+        left,
+        throughput,
+        taken_by,
         unknown: _,
     } = row;
     Ok(vec![
@@ -111,11 +125,20 @@ pub(super) fn columns_of_new(application: &ApplicationName, row: &LeaseRow) -> R
         (CHAIN, optional(chain.as_ref(), text)),
         (INTENT, optional(intent.as_ref(), blob)),
         (WANTED, optional(wanted.as_ref(), text)),
+        (GRANTED, optional(granted.as_ref(), text)),
+        (LEFT, optional(left.as_ref(), millis)),
+        (THROUGHPUT, optional(throughput.as_ref(), text)),
+        (TAKEN_BY, optional(taken_by.as_ref(), text)),
     ])
 }
 
+/// The column of a wish.
+pub(crate) fn column_of_wish(wanted: &WorkerId) -> (&'static str, Value) {
+    (WANTED, text(wanted))
+}
+
 /// The columns that a change names, and no other.
-pub(super) fn columns_of_change(change: &Change) -> Result<Columns, Failure> {
+pub(crate) fn columns_of_change(change: &Change) -> Result<Columns, Failure> {
     let Change {
         counter,
         owner,
@@ -131,6 +154,10 @@ pub(super) fn columns_of_change(change: &Change) -> Result<Columns, Failure> {
         chain,
         intent,
         wanted,
+        granted,
+        left,
+        throughput,
+        taken_by,
     } = change;
     let mut columns = vec![(COUNTER, integer(COUNTER, counter.0)?)];
     set(&mut columns, OWNER, owner, text);
@@ -160,6 +187,10 @@ pub(super) fn columns_of_change(change: &Change) -> Result<Columns, Failure> {
     set(&mut columns, CHAIN, chain, text);
     set(&mut columns, INTENT, intent, blob);
     set(&mut columns, WANTED, wanted, text);
+    set(&mut columns, GRANTED, granted, text);
+    set(&mut columns, LEFT, left, millis);
+    set(&mut columns, THROUGHPUT, throughput, text);
+    set(&mut columns, TAKEN_BY, taken_by, text);
     Ok(columns)
 }
 
@@ -202,7 +233,7 @@ fn shard_ids(ids: &BTreeSet<ShardId>) -> Value {
 // === Reading ===
 
 /// Reads a row; an error is its key and what is wrong with it, naming the column.
-pub(super) fn decode(row: &Row<'_>) -> Result<LeaseRow, (LeaseKey, String)> {
+pub(crate) fn decode(row: &Row<'_>) -> Result<LeaseRow, (LeaseKey, String)> {
     let mut columns = ColumnsFound::of(row);
     let key = match columns.text(LEASE_KEY) {
         Ok(key) => LeaseKey::new(key.unwrap_or_default()),
@@ -233,6 +264,10 @@ fn decode_columns(key: LeaseKey, mut columns: ColumnsFound<'_>) -> Result<LeaseR
         chain: columns.text(CHAIN)?.map(|chain| record_position(CHAIN, chain)).transpose()?,
         intent: columns.blob(INTENT)?,
         wanted: columns.text(WANTED)?.map(WorkerId::new),
+        granted: columns.text(GRANTED)?.map(WorkerId::new),
+        left: columns.integer(LEFT)?.map(UnixMillis),
+        throughput: columns.throughput(),
+        taken_by: columns.text(TAKEN_BY)?.map(WorkerId::new),
         unknown: columns.digest_of_the_rest(),
     })
 }
@@ -292,6 +327,14 @@ impl<'a> ColumnsFound<'a> {
     fn parsed<T: FromStr>(&mut self, name: &str, what: &str) -> Result<Option<T>, String> {
         let text = self.text(name)?;
         text.map(|text| text.parse().map_err(|_| format!("{name} is {text:?}, not {what}"))).transpose()
+    }
+
+    /// What cannot be one is left among the unknown: it concerns the balance alone.
+    fn throughput(&mut self) -> Option<Throughput> {
+        let Some(ValueRef::Text(bytes)) = self.0.get(THROUGHPUT) else { return None };
+        let throughput = Throughput::parse(std::str::from_utf8(bytes).ok()?)?;
+        self.0.remove(THROUGHPUT);
+        Some(throughput)
     }
 
     fn shard_ids(&mut self, name: &str) -> Result<BTreeSet<ShardId>, String> {

@@ -5,19 +5,19 @@ use rusqlite::ErrorCode;
 
 /// A call that failed, without the words for what was called.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     class: ErrorClass,
     message: String,
     source: Option<rusqlite::Error>,
 }
 
 impl Failure {
-    pub(super) fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+    pub(crate) fn new(class: ErrorClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), source: None }
     }
 
     /// SQLite failed before the commit: the transaction is rolled back, and nothing was stored.
-    pub(super) fn without_effect(error: rusqlite::Error) -> Self {
+    pub(crate) fn without_effect(error: rusqlite::Error) -> Self {
         let class = match error.sqlite_error_code() {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => ErrorClass::Denied,
             // The same call may pass later.
@@ -37,16 +37,16 @@ impl Failure {
     }
 
     /// The commit itself failed.
-    pub(super) fn of_commit(error: rusqlite::Error) -> Self {
+    pub(crate) fn of_commit(error: rusqlite::Error) -> Self {
         Self { class: ErrorClass::Transient, message: error.to_string(), source: Some(error) }
     }
 
     /// The row that a write is about cannot be read. Nothing was written.
-    pub(super) fn unreadable(problem: &str) -> Self {
+    pub(crate) fn unreadable(problem: &str) -> Self {
         Self::new(ErrorClass::Rejected, format!("the lease under this key cannot be read: {problem}"))
     }
 
-    pub(super) fn into_seam_error(self, operation: &'static str, subject: String) -> SeamError {
+    pub(crate) fn into_seam_error(self, operation: &'static str, subject: String) -> SeamError {
         let Self { class, message, source } = self;
         let error = SeamError::new(operation, subject, class, message);
         match source {

@@ -46,9 +46,9 @@ impl Opened {
             let message = "the file is missing: put it back, or start again to begin with a new one";
             return Err(Failure::new(ErrorClass::NotFound, message));
         };
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(Failure::without_effect)?;
-        match schema::check(&connection).map_err(Failure::without_effect)? {
-            Ok(schema::Found::Ours) => Ok(Self { connection, identity: Some(identity) }),
+        let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(Failure::without_effect)?;
+        match schema::open(&mut connection).map_err(Failure::without_effect)? {
+            Ok(schema::Found::Ours | schema::Found::Older) => Ok(Self { connection, identity: Some(identity) }),
             Ok(schema::Found::Empty) => {
                 let message = "the file was replaced by an empty one: put it back, or start again to begin anew";
                 Err(Failure::new(ErrorClass::NotFound, message))
