@@ -27,7 +27,7 @@ use crate::gate::{SinkFacts, SinkGate};
 use crate::metrics::Metrics;
 use crate::ports::*;
 use crate::settings::WorkerSettings;
-use crate::shard::context::{GapLog, ShardContext, WorkerContext};
+use crate::shard::context::{GapLog, ShardContext, Stream, WorkerContext};
 use crate::shard::tenure::{DeliveryDeadline, KeeperMessage, Tenure};
 use crate::status::{Board, ShardCell};
 
@@ -200,6 +200,8 @@ pub(crate) struct FakeShard {
 #[derive(Debug)]
 pub(crate) struct FakeStream {
     pub(crate) shards: Mutex<BTreeMap<ShardId, FakeShard>>,
+    pub(crate) name: StreamName,
+    pub(crate) describe_faults: Faults,
     pub(crate) list_faults: Faults,
     pub(crate) open_faults: Faults,
     pub(crate) fetch_faults: Faults,
@@ -219,8 +221,14 @@ pub(crate) fn position(number: u64) -> RecordPosition {
 
 impl FakeStream {
     pub(crate) fn new(shards: &[&str]) -> Arc<Self> {
+        Self::named("clicks", shards)
+    }
+
+    pub(crate) fn named(name: &str, shards: &[&str]) -> Arc<Self> {
         let stream = Self {
             shards: Mutex::default(),
+            name: StreamName::new(name),
+            describe_faults: Faults::default(),
             list_faults: Faults::default(),
             open_faults: Faults::default(),
             fetch_faults: Faults::default(),
@@ -233,6 +241,15 @@ impl FakeStream {
             stream.add_shard(shard, &[]);
         }
         Arc::new(stream)
+    }
+
+    pub(crate) fn description(&self) -> StreamDescription {
+        StreamDescription {
+            name: self.name.clone(),
+            arn: Some(format!("arn:aws:kinesis:eu-west-1:123456789012:stream/{}", self.name)),
+            created: *self.created.lock().unwrap(),
+            retention: Duration::from_secs(24 * 3600),
+        }
     }
 
     pub(crate) fn add_shard(&self, shard: &str, parents: &[&str]) {
@@ -276,12 +293,8 @@ impl FakeStream {
 #[async_trait]
 impl ShardSource for FakeStream {
     async fn describe(&self) -> Result<StreamDescription, SeamError> {
-        Ok(StreamDescription {
-            name: StreamName::new("clicks"),
-            arn: None,
-            created: *self.created.lock().unwrap(),
-            retention: Duration::from_secs(24 * 3600),
-        })
+        self.describe_faults.next("DescribeStreamSummary")?;
+        Ok(self.description())
     }
 
     async fn list_shards(&self) -> Result<Vec<ShardListing>, SeamError> {
@@ -617,17 +630,17 @@ pub(crate) fn shard(
     let settings = settings("w-1");
     let metrics = Arc::new(Metrics::register());
     let budget = MemoryBudget::new(settings.memory_budget, clock.clone(), metrics.memory_used.clone()).unwrap();
-    let board = Board::new(&settings, clock.clone(), Arc::clone(&metrics), budget.clone());
+    let board =
+        Board::new(&settings, &[StreamName::new("clicks")], clock.clone(), Arc::clone(&metrics), budget.clone());
     let key = LeaseKey::new("shardId-000000000000");
     let worker = Arc::new(WorkerContext {
         clock,
-        source: stream.clone(),
-        stream: StreamDescription {
-            name: StreamName::new("clicks"),
-            arn: None,
-            created: *stream.created.lock().unwrap(),
-            retention: Duration::from_secs(24 * 3600),
-        },
+        streams: vec![Arc::new(Stream {
+            index: StreamIndex(0),
+            source: stream.clone(),
+            description: stream.description(),
+        })],
+        ledger: Arc::<FakeGaps>::default(),
         budget,
         metrics,
         board,
@@ -649,7 +662,8 @@ pub(crate) fn shard(
             DeliveryDeadline::new(until),
             keeper,
         )),
-        cell: ShardCell::new(key, checkpoint, worker.clock.now().instant),
+        cell: ShardCell::new(key, StreamName::new("clicks"), checkpoint, None, worker.clock.now().instant),
+        stream: Arc::clone(&worker.streams[0]),
         drain: cut.child_token(),
         cut,
         worker,

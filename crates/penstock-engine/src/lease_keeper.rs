@@ -4,23 +4,24 @@
 //! slow sink or a full channel never keeps a lease from being renewed.
 
 mod calls;
+mod lanes;
 mod reports;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use penstock_core::coordinator::Coordinator;
 use penstock_core::coordinator::api::{Answer, Command, Event, HeldLease, StopReason};
+use penstock_core::ids::StreamName;
 use penstock_core::ids::{LeaseKey, LeaseToken};
 use penstock_core::time::{Instant, UnixMillis};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::calls::{Calls, Finished};
+use self::calls::{Call, Calls, Finished};
+use self::lanes::Lanes;
+use self::reports::Consequence;
 use crate::clock::Clock;
 use crate::metrics::count_as_f64;
 use crate::ports::SeamError;
@@ -55,6 +56,11 @@ pub(crate) enum ShardCommand {
         /// Why.
         why: StopReason,
     },
+    /// End the worker in order: what was found at the leases does not allow it to be there.
+    Refuse {
+        /// What was found.
+        problem: String,
+    },
 }
 
 /// How the first look at the leases ended.
@@ -64,12 +70,14 @@ pub(crate) enum FirstScan {
     Done,
     /// It could not be.
     Failed(SeamError),
-    /// The rows belong to a stream that was created at another time.
+    /// The rows belong to a stream that was created at another time, and there is no other stream.
     Recreated {
+        /// The stream.
+        stream: StreamName,
         /// The creation time in the rows.
         rows: UnixMillis,
-        /// The creation time of the stream.
-        stream: UnixMillis,
+        /// The creation time of the stream as it is.
+        created: UnixMillis,
     },
 }
 
@@ -84,8 +92,7 @@ pub(crate) struct LeaseKeeper {
     coordinator: Coordinator,
     clock: Clock,
     board: Arc<Board>,
-    calls: Calls,
-    running: FuturesUnordered<BoxFuture<'static, Finished>>,
+    calls: Lanes,
     mailbox: mpsc::Receiver<KeeperMessage>,
     worker: mpsc::Sender<ShardCommand>,
     /// At most a start and two stops for each lease: the worker takes them faster than leases change hands.
@@ -96,6 +103,8 @@ pub(crate) struct LeaseKeeper {
     draining: bool,
     drained: bool,
     shown: Instant,
+    /// Whether something happened to a lease since the leases were shown.
+    changed: bool,
     /// The failed calls that were logged.
     told: Told,
 }
@@ -130,8 +139,7 @@ impl LeaseKeeper {
             coordinator,
             clock,
             board,
-            calls,
-            running: FuturesUnordered::new(),
+            calls: Lanes::new(calls),
             mailbox,
             worker,
             outbox: VecDeque::new(),
@@ -141,6 +149,7 @@ impl LeaseKeeper {
             draining: false,
             drained: false,
             shown: Instant::default(),
+            changed: false,
             told: Told::default(),
         }
     }
@@ -172,7 +181,7 @@ impl LeaseKeeper {
             biased;
             () = self.shutdown.cancelled(), if !self.draining => Wake::Drain,
             () = self.clock.sleep_until(deadline) => Wake::Timer,
-            Some(finished) = self.running.next(), if !self.running.is_empty() => Wake::Finished(finished),
+            Some(finished) = self.calls.next(), if !self.calls.is_empty() => Wake::Finished(finished),
             room = self.worker.reserve(), if !self.outbox.is_empty() => match room {
                 Ok(_) => Wake::Room,
                 Err(_) => Wake::WorkerGone,
@@ -187,8 +196,9 @@ impl LeaseKeeper {
         if self.coordinator.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.handle(Event::Tick);
         }
-        if now.since(self.shown) >= HEARTBEAT {
+        if self.changed && now.since(self.shown) >= HEARTBEAT {
             self.shown = now;
+            self.changed = false;
             self.board.leases_are(self.coordinator.statuses());
         }
     }
@@ -196,8 +206,8 @@ impl LeaseKeeper {
     fn on_finished(&mut self, finished: Finished) {
         let Finished { event, error } = finished;
         let scanned = matches!(event, Event::LeasesScanned { .. });
-        if matches!(event, Event::ShardsListed { .. }) {
-            self.board.stream_looked_at(error.as_ref());
+        if let Event::ShardsListed { stream, .. } = &event {
+            self.board.stream_looked_at(*stream, error.as_ref());
         }
         self.handle(event);
         if let Some(error) = error {
@@ -235,6 +245,7 @@ impl LeaseKeeper {
     fn handle(&mut self, event: Event) {
         let now = self.clock.now();
         self.board.keeper_moved(now.instant);
+        self.changed |= !matches!(event, Event::Tick | Event::ShardProgressed { .. });
         self.coordinator.handle(event, now);
         while let Some(command) = self.coordinator.poll() {
             self.carry_out(command);
@@ -244,13 +255,13 @@ impl LeaseKeeper {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::ScanLeases => self.running.push(self.calls.scan(self.clock.now().instant)),
-            Command::ListShards(stream) => self.running.push(self.calls.list_shards(stream)),
-            Command::CreateLease(row) => self.running.push(self.calls.create(row)),
-            Command::WriteLease { id, write } => self.running.push(self.calls.write(id, write)),
-            Command::WantLease(want) => self.running.push(self.calls.want(want)),
-            Command::RecordGap(entry) => self.running.push(self.calls.record_gap(entry)),
-            Command::DeleteLease { key, counter } => self.running.push(self.calls.delete(key, counter)),
+            Command::ScanLeases => self.calls.push(Call::Scan),
+            Command::ListShards(stream) => self.calls.push(Call::ListShards(stream)),
+            Command::CreateLease(row) => self.calls.push(Call::Create(row)),
+            Command::WriteLease { id, write } => self.calls.push(Call::Write(id, write)),
+            Command::WantLease(want) => self.calls.push(Call::Want(want)),
+            Command::RecordGap(entry) => self.calls.push(Call::RecordGap(entry)),
+            Command::DeleteLease { key, counter } => self.calls.push(Call::Delete(key, counter)),
             Command::StartShard(held) => {
                 let deadline = DeliveryDeadline::new(held.until);
                 self.seats.insert(held.token, Seat { deadline: deadline.clone(), reply: None });
@@ -268,14 +279,19 @@ impl LeaseKeeper {
                     let _gone = reply.send(answer);
                 }
             }
-            Command::Report(report) => {
-                if let Some(first) = reports::tell(&self.board, report)
-                    && let Some(waiting) = self.first_scan.take()
-                {
-                    let _nobody_waits = waiting.send(first);
-                }
-            }
+            Command::Report(report) => match reports::tell(&self.board, report) {
+                Some(Consequence::First(first)) => self.first(first),
+                Some(Consequence::Refuse(problem)) => self.outbox.push_back(ShardCommand::Refuse { problem }),
+                None => {}
+            },
             Command::Drained => self.drained = true,
+        }
+    }
+
+    /// Whoever waits for the first look at the leases has it.
+    fn first(&mut self, first: FirstScan) {
+        if let Some(waiting) = self.first_scan.take() {
+            let _nobody_waits = waiting.send(first);
         }
     }
 

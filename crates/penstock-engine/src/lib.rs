@@ -7,7 +7,9 @@ pub mod clock;
 #[cfg(test)]
 mod fakes;
 mod gate;
+mod kcl_watch;
 mod lease_keeper;
+mod ledger;
 pub mod metrics;
 mod packer;
 pub mod ports;

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use penstock_core::aggregate::DropReason;
 use penstock_core::batch::SealReason;
 use penstock_core::coordinator::api::{GapReason, LossReason};
@@ -49,6 +51,12 @@ pub mod name {
         LEASES_HELD = "penstock_leases_held";
         /// Leases without a live owner.
         LEASES_UNOWNED = "penstock_leases_unowned";
+        /// Leases that this worker asked others for.
+        LEASES_WANTED = "penstock_leases_wanted_total";
+        /// Leases that this worker gave to another one.
+        LEASES_HANDED_OVER = "penstock_leases_handed_over_total";
+        /// The time from the last owner's end of reading to the first answer of this one.
+        HANDOFF_GAP = "penstock_handoff_gap_seconds";
         /// Leases that were lost.
         LEASE_LOSSES = "penstock_lease_losses_total";
         /// Checkpoints that were stored.
@@ -59,6 +67,8 @@ pub mod name {
         OBJECTS = "penstock_objects_total";
         /// Gaps that were noticed.
         GAPS = "penstock_gaps_total";
+        /// Entries of the gap ledger that nobody acknowledged.
+        GAPS_OPEN = "penstock_gaps_open";
         /// Calls of a seam that failed.
         CALL_ERRORS = "penstock_call_errors_total";
         /// Time that readers waited for memory.
@@ -81,6 +91,18 @@ pub fn describe() {
         name::LEASES_UNOWNED,
         Unit::Count,
         "leases without a live owner, as this worker last saw the table"
+    );
+    describe_counter!(name::LEASES_WANTED, Unit::Count, "leases that this worker asked another one for");
+    describe_counter!(name::LEASES_HANDED_OVER, Unit::Count, "leases that this worker gave to another one in order");
+    describe_histogram!(
+        name::HANDOFF_GAP,
+        Unit::Seconds,
+        "time for which nobody read a shard that changed hands, up to the first answer of the new owner"
+    );
+    describe_gauge!(
+        name::GAPS_OPEN,
+        Unit::Count,
+        "entries of the gap ledger that are not acknowledged, by reason, as this worker last read it"
     );
     describe_gauge!(name::MEMORY_USED, Unit::Bytes, "bytes of the memory budget that are taken");
     describe_counter!(
@@ -132,7 +154,6 @@ fn announce() {
     let lost = [LossReason::Taken, LossReason::Expired, LossReason::Deleted, LossReason::Changed];
     let closed_by =
         [SealReason::Size, SealReason::Interval, SealReason::Memory, SealReason::ShardEnd, SealReason::Drain];
-    let gaps = [GapReason::Trimmed, GapReason::ShardExpired, GapReason::RowRecreated, GapReason::IntentAbandoned];
     let zero = |name: &'static str, label: &'static str, values: &[&'static str]| {
         values.iter().for_each(|value| counter!(name, label => *value).increment(0));
     };
@@ -142,7 +163,7 @@ fn announce() {
     zero(name::LEASE_LOSSES, "reason", &lost.map(LossReason::as_str));
     zero(name::OBJECTS, "closed_by", &closed_by.map(SealReason::as_str));
     zero(name::OBJECTS, "closed_by", &["replay"]);
-    zero(name::GAPS, "reason", &gaps.map(GapReason::as_str));
+    zero(name::GAPS, "reason", &GapReason::ALL.map(GapReason::as_str));
 }
 
 /// A counter with one label.
@@ -181,6 +202,9 @@ pub struct Metrics {
     pub(crate) leases_held: Gauge,
     pub(crate) leases_unowned: Gauge,
     pub(crate) memory_used: Gauge,
+    pub(crate) leases_wanted: Counter,
+    pub(crate) leases_handed_over: Counter,
+    pub(crate) handoff_gap: Histogram,
     pub(crate) checkpoints: Counter,
     pub(crate) budget_wait: Counter,
     pub(crate) sink_wait: Counter,
@@ -195,6 +219,7 @@ pub struct Metrics {
     lease_losses: Family,
     objects: Family,
     gaps: Family,
+    gaps_open: Vec<(GapReason, Gauge)>,
     fetched_total: AtomicU64,
     delivered_total: AtomicU64,
     in_flight_total: AtomicU64,
@@ -241,6 +266,9 @@ impl Metrics {
             leases_held: gauge!(name::LEASES_HELD),
             leases_unowned: gauge!(name::LEASES_UNOWNED),
             memory_used: gauge!(name::MEMORY_USED),
+            leases_wanted: counter!(name::LEASES_WANTED),
+            leases_handed_over: counter!(name::LEASES_HANDED_OVER),
+            handoff_gap: histogram!(name::HANDOFF_GAP),
             checkpoints: counter!(name::CHECKPOINTS),
             budget_wait: counter!(name::BUDGET_WAIT),
             sink_wait: counter!(name::SINK_WAIT),
@@ -255,6 +283,11 @@ impl Metrics {
             lease_losses: Family::new(name::LEASE_LOSSES, "reason"),
             objects: Family::new(name::OBJECTS, "closed_by"),
             gaps: Family::new(name::GAPS, "reason"),
+            gaps_open: GapReason::ALL
+                .into_iter()
+                .filter(|reason| !reason.is_information())
+                .map(|reason| (reason, gauge!(name::GAPS_OPEN, "reason" => reason.as_str())))
+                .collect(),
             fetched_total: AtomicU64::new(0),
             delivered_total: AtomicU64::new(0),
             in_flight_total: AtomicU64::new(0),
@@ -286,6 +319,13 @@ impl Metrics {
 
     pub(crate) fn gap(&self, reason: &'static str) {
         self.gaps.add(reason, 1);
+    }
+
+    /// How many entries of the ledger are open, by reason; those that are never open have no series.
+    pub(crate) fn gaps_open(&self, count: impl Fn(GapReason) -> usize) {
+        for (reason, gauge) in &self.gaps_open {
+            gauge.set(count_as_f64(count(*reason) as u64));
+        }
     }
 
     pub(crate) fn call_failed(&self, operation: &'static str, class: &'static str) {

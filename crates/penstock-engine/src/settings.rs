@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use penstock_core::coordinator::api::InitialPosition;
+use penstock_core::coordinator::api::LeaseMode;
 use penstock_core::ids::{ApplicationName, WorkerId};
 use penstock_core::intent::OutsideHashRange;
 
@@ -65,8 +65,20 @@ pub struct LeaseSettings {
     pub max_leases: Option<usize>,
     /// The most leases that are stolen in one cycle.
     pub max_steals_per_cycle: usize,
-    /// Where shards start that nobody has read.
-    pub initial_position: InitialPosition,
+    /// The form of the lease keys.
+    pub keys: KeyForm,
+    /// Who else may be on the table.
+    pub mode: LeaseMode,
+}
+
+/// The form of the lease keys of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyForm {
+    /// The shard id alone: the table serves one stream.
+    #[default]
+    Single,
+    /// The stream id before it: the table may serve several.
+    Multi,
 }
 
 impl Default for LeaseSettings {
@@ -75,7 +87,8 @@ impl Default for LeaseSettings {
             failover_time: Duration::from_secs(10),
             max_leases: None,
             max_steals_per_cycle: 1,
-            initial_position: InitialPosition::TrimHorizon,
+            keys: KeyForm::default(),
+            mode: LeaseMode::default(),
         }
     }
 }

@@ -1,32 +1,69 @@
-//! What a worker looks at before it works: the stream, the lease table. What is wrong here ends it, with one clear error.
+//! What a worker looks at before it works: the streams, the lease table, who assigns its leases, the gap ledger. What is wrong here
+//! ends it, with one clear error.
 
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use penstock_core::coordinator::api::LeaseMode;
+use penstock_core::ids::StreamName;
 use penstock_core::random::Random;
 use penstock_core::time::UnixMillis;
 
 use crate::clock::Clock;
-use crate::ports::{ErrorClass, LeaseTable, SeamError, ShardSource, StreamDescription, TableProblem};
+use crate::kcl_watch;
+use crate::ports::{ErrorClass, GapLedger, LeaseTable, SeamError, ShardSource, StreamDescription, TableProblem};
 use crate::settings::TimeOuts;
 use crate::shard::context::{backoff, chain};
 
 /// A worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The streams that were configured cannot be read together.
+    #[error("{0}")]
+    Streams(String),
     /// There is no such stream.
-    #[error("the stream does not exist")]
-    StreamMissing(#[source] SeamError),
-    /// The stream may not be described.
-    #[error("the stream may not be read")]
-    StreamDenied(#[source] SeamError),
-    /// The stream could not be described for another reason, however often it was tried.
-    #[error("the stream cannot be described")]
-    StreamUnavailable(#[source] SeamError),
+    #[error("the stream {stream} does not exist")]
+    StreamMissing {
+        /// Its name.
+        stream: StreamName,
+        /// What the service said.
+        #[source]
+        error: SeamError,
+    },
+    /// A stream may not be described.
+    #[error("the stream {stream} may not be read")]
+    StreamDenied {
+        /// Its name.
+        stream: StreamName,
+        /// What the service said.
+        #[source]
+        error: SeamError,
+    },
+    /// A stream could not be described for another reason, however often it was tried.
+    #[error("the stream {stream} cannot be described")]
+    StreamUnavailable {
+        /// Its name.
+        stream: StreamName,
+        /// What the service said.
+        #[source]
+        error: SeamError,
+    },
     /// The lease table is foreign or cannot be used.
     #[error("the lease table cannot be used")]
     Table(#[source] TableProblem),
+    /// The gap ledger is foreign or cannot be used.
+    #[error("the gap ledger cannot be used")]
+    Gaps(#[source] TableProblem),
+    /// It cannot be told who assigns the leases.
+    #[error("it cannot be told whether a KCL 3 leader assigns the leases")]
+    KclVersion(#[source] SeamError),
+    /// A leader of the KCL 3 assigns the leases of the table.
+    #[error("{0}")]
+    LedByKcl(String),
+    /// The rows of the table have lease keys of the other form.
+    #[error("{0}")]
+    OtherKeyForm(String),
     /// The lease table cannot be read.
     #[error("the leases cannot be read")]
     Leases(#[source] SeamError),
@@ -37,7 +74,7 @@ pub enum StartError {
     )]
     StreamRecreated {
         /// The stream.
-        stream: String,
+        stream: StreamName,
         /// The creation time in the rows.
         rows: UnixMillis,
         /// The creation time of the stream that is there.
@@ -53,35 +90,69 @@ pub(crate) struct Starter {
 }
 
 impl Starter {
-    pub(crate) async fn describe(&mut self, source: &dyn ShardSource) -> Result<StreamDescription, StartError> {
+    pub(crate) async fn describe(
+        &mut self,
+        stream: &StreamName,
+        source: &dyn ShardSource,
+    ) -> Result<StreamDescription, StartError> {
         let limit = self.time_outs.describe;
-        self.patiently(|| {
+        let described = self.patiently(|| {
             let describe = tokio::time::timeout(limit, source.describe());
             let late = move |_| Err(SeamError::timed_out("DescribeStreamSummary", "the stream", limit));
             describe.map(move |described| described.unwrap_or_else(late)).boxed()
-        })
-        .await
-        .map_err(|error| match error.class {
-            ErrorClass::NotFound => StartError::StreamMissing(error),
-            ErrorClass::Denied => StartError::StreamDenied(error),
+        });
+        let stream = stream.clone();
+        described.await.map_err(|error| match error.class {
+            ErrorClass::NotFound => StartError::StreamMissing { stream, error },
+            ErrorClass::Denied => StartError::StreamDenied { stream, error },
             ErrorClass::Throttled
             | ErrorClass::Transient
             | ErrorClass::Expired
             | ErrorClass::Rejected
-            | ErrorClass::Fatal => StartError::StreamUnavailable(error),
+            | ErrorClass::Fatal => StartError::StreamUnavailable { stream, error },
         })
     }
 
     pub(crate) async fn prepare(&mut self, table: &dyn LeaseTable) -> Result<(), StartError> {
         // A table that is created has to become active: that takes as long as a step of the start may take.
         let limit = self.time_outs.start;
-        self.patiently(|| {
+        let prepared = self.patiently(|| {
             let prepare = tokio::time::timeout(limit, table.prepare());
             let late = move |_| Err(SeamError::timed_out("prepare", "the lease table", limit).into());
             prepare.map(move |prepared| prepared.unwrap_or_else(late)).boxed()
-        })
-        .await
-        .map_err(StartError::Table)
+        });
+        prepared.await.map_err(StartError::Table)
+    }
+
+    pub(crate) async fn prepare_gaps(&mut self, gaps: &dyn GapLedger) -> Result<(), StartError> {
+        let limit = self.time_outs.start;
+        let prepared = self.patiently(|| {
+            let prepare = tokio::time::timeout(limit, gaps.prepare());
+            let late = move |_| Err(SeamError::timed_out("prepare", "the gap ledger", limit).into());
+            prepare.map(move |prepared| prepared.unwrap_or_else(late)).boxed()
+        });
+        prepared.await.map_err(StartError::Gaps)
+    }
+
+    /// Makes sure that no leader of the KCL 3 assigns the leases, unless nobody else is meant to be on the table.
+    pub(crate) async fn look_who_assigns(&mut self, table: &dyn LeaseTable, mode: LeaseMode) -> Result<(), StartError> {
+        let limit = self.time_outs.lease;
+        let looked = self.patiently(|| kcl_watch::look(table, limit).boxed());
+        match kcl_watch::judge(looked.await, mode) {
+            kcl_watch::Verdict::GoOn => Ok(()),
+            kcl_watch::Verdict::Refused(problem) => Err(StartError::LedByKcl(problem)),
+            kcl_watch::Verdict::Unknown(error) if mode == LeaseMode::Peer && error.class != ErrorClass::Denied => {
+                Err(StartError::KclVersion(error))
+            }
+            kcl_watch::Verdict::Unknown(error) => {
+                tracing::warn!(
+                    error = %error,
+                    "it cannot be told whether a KCL 3 leader assigns the leases: let this worker read the KCL's \
+                     coordinator state table, or be sure that there is none"
+                );
+                Ok(())
+            }
+        }
     }
 
     async fn patiently<'s, T, E: Passing>(

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use penstock_core::coordinator::api::LeaseStatus;
+use penstock_core::coordinator::api::{LeaseStatus, Silence, StreamIndex};
+use penstock_core::gap::GapEntry;
 use penstock_core::ids::{LeaseKey, LeaseToken, ShardId, StreamName, WorkerId};
 use penstock_core::position::{Position, RecordPosition};
 use penstock_core::time::{Instant, Now, UnixMillis};
@@ -17,6 +18,9 @@ use crate::clock::Clock;
 use crate::metrics::{self, Metrics, ShardSeries, Totals, name};
 use crate::ports::{ErrorClass, SeamError};
 use crate::settings::WorkerSettings;
+
+/// Open gaps that are shown at most.
+pub const SHOWN_GAPS: usize = 100;
 
 /// How long it is believed that the stream is gone: a reader looks once a minute, and one that was stopped does not look again.
 const LOOK_HOLDS: Duration = Duration::from_secs(180);
@@ -32,8 +36,8 @@ pub struct StatusHandle {
 pub struct Status {
     /// Its owner string.
     pub worker: WorkerId,
-    /// Its stream.
-    pub stream: Option<StreamName>,
+    /// Its streams, in the order of their [`StreamIndex`].
+    pub streams: Vec<StreamStatus>,
     /// Whether the lease table was scanned once.
     pub started: bool,
     /// Whether it is ending.
@@ -52,8 +56,12 @@ pub struct Status {
     pub sink: SinkStatus,
     /// What the last failed call to the lease table said, until one succeeds.
     pub lease_problem: Option<String>,
-    /// Why nothing is taken or read although the table is well: a stream that is gone or was created again.
-    pub stream_problem: Option<String>,
+    /// Open entries of the gap ledger, the oldest first, at most [`SHOWN_GAPS`].
+    pub gaps: Vec<GapEntry>,
+    /// All open entries of the gap ledger, those not shown included.
+    pub open_gaps: usize,
+    /// Why the gap ledger cannot be read or written, until it can.
+    pub gap_problem: Option<String>,
     /// Leases that this worker gave up and leaves alone for a while, with the reason.
     pub given_up: Vec<(LeaseKey, String)>,
     /// The largest lag over held shards.
@@ -64,6 +72,15 @@ pub struct Status {
     pub memory_budget: u64,
     /// The sum of all records.
     pub totals: Totals,
+}
+
+/// A stream of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: StreamName,
+    /// Why nothing of it is taken or read although the table is well: it is gone or was created again.
+    pub problem: Option<String>,
 }
 
 /// Whether the sink is there.
@@ -90,8 +107,10 @@ pub enum ShardPhase {
     Failed,
     /// A record can neither be delivered nor set aside.
     Halted,
-    /// It settles what was read.
+    /// It settles what was read, because the worker ends.
     Draining,
+    /// It settles what was read, because another worker is to have it.
+    HandingOver,
 }
 
 impl ShardPhase {
@@ -105,6 +124,7 @@ impl ShardPhase {
             Self::Failed => "failed",
             Self::Halted => "halted",
             Self::Draining => "draining",
+            Self::HandingOver => "handing_over",
         }
     }
 }
@@ -114,6 +134,8 @@ impl ShardPhase {
 pub struct ShardStatus {
     /// Its lease.
     pub lease: LeaseKey,
+    /// Its stream.
+    pub stream: StreamName,
     /// The shard.
     pub shard: ShardId,
     /// What it is about.
@@ -158,19 +180,35 @@ pub(crate) struct Board {
 
 #[derive(Debug)]
 struct Facts {
-    stream: Option<StreamName>,
+    streams: Vec<StreamFacts>,
     started: bool,
-    leases: Vec<LeaseStatus>,
+    /// Shared, so that whoever looks copies it without keeping others waiting.
+    leases: Arc<[LeaseStatus]>,
     unowned: usize,
     workers: usize,
     sink: SinkStatus,
     lease_problem: Option<String>,
+    gaps: Arc<[GapEntry]>,
+    open_gaps: usize,
+    gap_problem: Option<String>,
+    /// No more than there are leases: an entry ends with its time, or when somebody has taken the lease.
+    given_up: BTreeMap<LeaseKey, GivenUp>,
+}
+
+#[derive(Debug)]
+struct StreamFacts {
+    name: StreamName,
     /// The leases are of a stream that was created at another time. For good.
     leases_of_another: Option<String>,
     /// The stream was not there, or was another one, when somebody looked last, and when that was.
-    stream_missed: Option<(String, Instant)>,
-    /// No more than there are leases: an entry ends with its time, or when somebody has taken the lease.
-    given_up: BTreeMap<LeaseKey, GivenUp>,
+    missed: Option<(String, Instant)>,
+}
+
+impl StreamFacts {
+    fn problem(&self, now: Instant) -> Option<&str> {
+        let missed = self.missed.as_ref().filter(|(_, at)| now.since(*at) <= LOOK_HOLDS);
+        self.leases_of_another.as_deref().or(missed.map(|(problem, _)| problem.as_str()))
+    }
 }
 
 #[derive(Debug)]
@@ -180,11 +218,6 @@ struct GivenUp {
 }
 
 impl Facts {
-    fn stream_problem(&self, now: Instant) -> Option<&str> {
-        let missed = self.stream_missed.as_ref().filter(|(_, at)| now.since(*at) <= LOOK_HOLDS);
-        self.leases_of_another.as_deref().or(missed.map(|(problem, _)| problem.as_str()))
-    }
-
     fn given_up(&self, now: Instant) -> impl Iterator<Item = (&LeaseKey, &str)> {
         let lasting = self.given_up.iter().filter(move |(_, given_up)| now < given_up.until);
         lasting.map(|(key, given_up)| (key, given_up.reason.as_str()))
@@ -194,20 +227,23 @@ impl Facts {
 impl Board {
     pub(crate) fn new(
         settings: &WorkerSettings,
+        streams: &[StreamName],
         clock: Clock,
         metrics: Arc<Metrics>,
         budget: MemoryBudget,
     ) -> Arc<Self> {
+        let stream = |name: &StreamName| StreamFacts { name: name.clone(), leases_of_another: None, missed: None };
         let facts = Facts {
-            stream: None,
+            streams: streams.iter().map(stream).collect(),
             started: false,
-            leases: Vec::new(),
+            leases: Arc::default(),
             unowned: 0,
             workers: 0,
             sink: SinkStatus::Unknown,
             lease_problem: None,
-            leases_of_another: None,
-            stream_missed: None,
+            gaps: Arc::default(),
+            open_gaps: 0,
+            gap_problem: None,
             given_up: BTreeMap::new(),
         };
         Arc::new(Self {
@@ -244,8 +280,15 @@ impl Board {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn stream_is(&self, stream: StreamName) {
-        self.facts().stream = Some(stream);
+    /// The name of a stream.
+    pub(crate) fn stream(&self, stream: StreamIndex) -> StreamName {
+        let facts = self.facts();
+        facts.streams.get(stream.0).map_or_else(|| StreamName::new("?"), |stream| stream.name.clone())
+    }
+
+    /// The number of streams.
+    pub(crate) fn streams(&self) -> usize {
+        self.facts().streams.len()
     }
 
     pub(crate) fn scanned(&self, unowned: usize, workers: usize) {
@@ -263,7 +306,7 @@ impl Board {
                 facts.given_up.remove(&lease.key);
             }
         }
-        facts.leases = leases;
+        facts.leases = leases.into();
     }
 
     /// The lease was given up and is not taken again by this worker for `cool_down`.
@@ -282,18 +325,37 @@ impl Board {
         self.facts().lease_problem = problem;
     }
 
-    pub(crate) fn leases_of_another_stream(&self, problem: String) {
-        self.facts().leases_of_another = Some(problem);
+    /// `true` if it was not known yet.
+    pub(crate) fn leases_of_another_stream(&self, stream: StreamIndex, problem: String) -> bool {
+        let mut facts = self.facts();
+        let Some(stream) = facts.streams.get_mut(stream.0) else { return false };
+        let known = stream.leases_of_another.as_ref() == Some(&problem);
+        stream.leases_of_another = Some(problem);
+        !known
+    }
+
+    /// The ledger was read: its open entries.
+    pub(crate) fn gaps_are(&self, open: Vec<GapEntry>) {
+        let mut facts = self.facts();
+        facts.open_gaps = open.len();
+        facts.gaps = open.into_iter().take(SHOWN_GAPS).collect();
+        facts.gap_problem = None;
+    }
+
+    pub(crate) fn gap_problem(&self, problem: String) {
+        self.facts().gap_problem = Some(problem);
     }
 
     /// Somebody looked whether the stream is there and still the same. Other errors say nothing of it.
-    pub(crate) fn stream_looked_at(&self, error: Option<&SeamError>) {
+    pub(crate) fn stream_looked_at(&self, stream: StreamIndex, error: Option<&SeamError>) {
         let missed = match error {
             None => None,
             Some(error) if error.class == ErrorClass::NotFound => Some((error.to_string(), self.clock.now().instant)),
             Some(_) => return,
         };
-        self.facts().stream_missed = missed;
+        if let Some(stream) = self.facts().streams.get_mut(stream.0) {
+            stream.missed = missed;
+        }
     }
 
     pub(crate) fn sink_is(&self, sink: SinkStatus) {
@@ -322,8 +384,13 @@ pub(crate) struct ShardCell(Mutex<ShardFacts>);
 #[derive(Debug)]
 pub(crate) struct ShardFacts {
     lease: LeaseKey,
+    stream: StreamName,
+    /// Since when nobody read the shard; none once it was read, or if nobody did before.
+    silent_since: Option<Silence>,
     taken: Instant,
     answered: Option<(Instant, Duration)>,
+    /// The payload that was read since the keeper was told last.
+    untold: u64,
     pub(crate) phase: ShardPhase,
     pub(crate) checkpoint: Position,
     pub(crate) position: Option<RecordPosition>,
@@ -340,11 +407,20 @@ pub(crate) struct ShardFacts {
 }
 
 impl ShardCell {
-    pub(crate) fn new(lease: LeaseKey, checkpoint: Position, taken: Instant) -> Arc<Self> {
+    pub(crate) fn new(
+        lease: LeaseKey,
+        stream: StreamName,
+        checkpoint: Position,
+        silent_since: Option<Silence>,
+        taken: Instant,
+    ) -> Arc<Self> {
         Arc::new(Self(Mutex::new(ShardFacts {
             lease,
+            stream,
+            silent_since,
             taken,
             answered: None,
+            untold: 0,
             phase: ShardPhase::WaitingForSink,
             checkpoint,
             position: None,
@@ -360,7 +436,7 @@ impl ShardCell {
 
     /// Changes what is shown. Short: no one waits long for it.
     pub(crate) fn note(&self, change: impl FnOnce(&mut ShardFacts)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.facts());
     }
 
     /// The problem stays until the tenure ends.
@@ -371,11 +447,31 @@ impl ShardCell {
         });
     }
 
-    pub(crate) fn answered(&self, now: Instant, behind: Duration) {
-        self.note(|facts| {
-            facts.answered = Some((now, behind));
-            facts.read_problem = None;
-        });
+    /// A fetch was answered. The first answer of a tenure tells how long nobody had read the shard before.
+    pub(crate) fn answered(&self, now: Now, behind: Duration, bytes: u64) -> Option<Duration> {
+        let mut facts = self.facts();
+        facts.answered = Some((now.instant, behind));
+        facts.read_problem = None;
+        facts.untold += bytes;
+        facts.silent_since.take().map(|silence| match silence {
+            // On the wall clock of another machine, which may be ahead of ours.
+            Silence::Left(left) => now.wall.since(left),
+            Silence::Unheard(since) => now.instant.since(since),
+        })
+    }
+
+    /// The payload that was read since this was asked last.
+    pub(crate) fn take_untold(&self) -> u64 {
+        std::mem::take(&mut self.facts().untold)
+    }
+
+    /// Takes back what could not be told.
+    pub(crate) fn not_told(&self, bytes: u64) {
+        self.facts().untold += bytes;
+    }
+
+    fn facts(&self) -> MutexGuard<'_, ShardFacts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn problem(&self, problem: impl Into<String>) {
@@ -390,13 +486,14 @@ impl ShardCell {
 
     /// How far behind the tip, counted on since the last answer, or since the lease was taken if there was none.
     pub(crate) fn lag(&self, now: Instant) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).lag(now)
+        self.facts().lag(now)
     }
 
     pub(crate) fn snapshot(&self, now: Now) -> ShardStatus {
-        let facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = self.facts();
         ShardStatus {
             lease: facts.lease.clone(),
+            stream: facts.stream.clone(),
             shard: facts.lease.shard_id(),
             phase: facts.phase,
             checkpoint: facts.checkpoint.clone(),
@@ -432,25 +529,36 @@ impl StatusHandle {
         let shards = self.board.shard_statuses(now);
         let moved = self.board.keeper_moved.load(Ordering::Relaxed);
         let facts = self.board.facts();
-        Status {
+        let stream = |stream: &StreamFacts| StreamStatus {
+            name: stream.name.clone(),
+            problem: stream.problem(now.instant).map(str::to_owned),
+        };
+        let (leases, gaps) = (Arc::clone(&facts.leases), Arc::clone(&facts.gaps));
+        let mut status = Status {
             worker: self.board.worker.clone(),
-            stream: facts.stream.clone(),
+            streams: facts.streams.iter().map(stream).collect(),
             started: facts.started,
             draining: self.board.draining.load(Ordering::Relaxed),
             keeper_idle: (moved != 0).then(|| now.instant.since(Instant::from_nanos(moved))),
-            leases: facts.leases.clone(),
+            leases: Vec::new(),
             unowned: facts.unowned,
             workers: facts.workers,
             lag: shards.iter().map(|shard| shard.lag).max().unwrap_or_default(),
             shards,
             sink: facts.sink.clone(),
             lease_problem: facts.lease_problem.clone(),
-            stream_problem: facts.stream_problem(now.instant).map(str::to_owned),
+            gaps: Vec::new(),
+            open_gaps: facts.open_gaps,
+            gap_problem: facts.gap_problem.clone(),
             given_up: facts.given_up(now.instant).map(|(key, reason)| (key.clone(), reason.to_owned())).collect(),
             memory_used: self.board.budget.used(),
             memory_budget: self.board.budget.budget(),
             totals: self.board.metrics.totals(),
-        }
+        };
+        drop(facts);
+        status.leases = leases.to_vec();
+        status.gaps = gaps.to_vec();
+        status
     }
 
     /// Whether the lease keeper's loop moved within `limit`, or has not begun yet. A slow sink does not matter here.
@@ -471,7 +579,9 @@ impl StatusHandle {
         }
         obstacles.extend(facts.lease_problem.iter().map(|problem| format!("leases: {problem}")));
         obstacles.extend(facts.given_up(now).map(|(key, reason)| format!("leases: {key} was given up: {reason}")));
-        obstacles.extend(facts.stream_problem(now).map(|problem| format!("stream: {problem}")));
+        for stream in &facts.streams {
+            obstacles.extend(stream.problem(now).map(|problem| format!("stream {}: {problem}", stream.name)));
+        }
         match &facts.sink {
             SinkStatus::Unknown => obstacles.push("sink: not asked yet".to_owned()),
             SinkStatus::Ready => {}
@@ -496,11 +606,10 @@ impl StatusHandle {
         if !self.board.per_shard_metrics {
             return Vec::new();
         }
-        let stream = self.board.facts().stream.as_ref().map_or_else(String::new, ToString::to_string);
         let series = |name, description, shard: &ShardStatus, value| ShardSeries {
             name,
             description,
-            stream: stream.clone(),
+            stream: shard.stream.to_string(),
             shard: shard.shard.to_string(),
             value,
         };

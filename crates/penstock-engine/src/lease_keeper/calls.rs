@@ -12,10 +12,12 @@ use penstock_core::coordinator::api::{Event, StreamIndex, WriteId, WriteResult};
 use penstock_core::gap::GapEntry;
 use penstock_core::ids::{LeaseCounter, LeaseKey};
 use penstock_core::lease::{LeaseRow, LeaseWant, LeaseWrite};
-use penstock_core::time::{Instant, UnixMillis};
+use penstock_core::time::Instant;
 
-use crate::ports::{ErrorClass, GapLedger, LeaseTable, SeamError, ShardSource};
+use crate::clock::Clock;
+use crate::ports::{ErrorClass, GapLedger, LeaseTable, SeamError};
 use crate::settings::TimeOuts;
+use crate::shard::context::{Stream, WorkerContext};
 
 /// A call that ended.
 pub(crate) struct Finished {
@@ -25,28 +27,48 @@ pub(crate) struct Finished {
     pub(crate) error: Option<SeamError>,
 }
 
+/// A call that the coordinator asked for.
+#[derive(Debug)]
+pub(super) enum Call {
+    Scan,
+    ListShards(StreamIndex),
+    Create(LeaseRow),
+    Write(WriteId, LeaseWrite),
+    Want(LeaseWant),
+    RecordGap(GapEntry),
+    Delete(LeaseKey, LeaseCounter),
+}
+
 /// Makes the calls.
 #[derive(Clone)]
 pub(crate) struct Calls {
     table: Arc<dyn LeaseTable>,
     gaps: Arc<dyn GapLedger>,
-    source: Arc<dyn ShardSource>,
-    stream_created: UnixMillis,
+    streams: Vec<Arc<Stream>>,
+    clock: Clock,
     time_outs: TimeOuts,
 }
 
 impl Calls {
-    pub(crate) fn new(
-        table: Arc<dyn LeaseTable>,
-        gaps: Arc<dyn GapLedger>,
-        source: Arc<dyn ShardSource>,
-        stream_created: UnixMillis,
-        time_outs: TimeOuts,
-    ) -> Self {
-        Self { table, gaps, source, stream_created, time_outs }
+    pub(crate) fn new(worker: &WorkerContext, table: Arc<dyn LeaseTable>, time_outs: TimeOuts) -> Self {
+        let gaps = Arc::clone(&worker.ledger);
+        Self { table, gaps, streams: worker.streams.clone(), clock: worker.clock.clone(), time_outs }
     }
 
-    pub(super) fn scan(&self, started: Instant) -> BoxFuture<'static, Finished> {
+    /// Begins a call. Nothing of it happens before it is polled, but a scan counts from here.
+    pub(super) fn begin(&self, call: Call) -> BoxFuture<'static, Finished> {
+        match call {
+            Call::Scan => self.scan(self.clock.now().instant),
+            Call::ListShards(stream) => self.list_shards(stream),
+            Call::Create(row) => self.create(row),
+            Call::Write(id, write) => self.write(id, write),
+            Call::Want(want) => self.want(want),
+            Call::RecordGap(entry) => self.record_gap(entry),
+            Call::Delete(key, counter) => self.delete(key, counter),
+        }
+    }
+
+    fn scan(&self, started: Instant) -> BoxFuture<'static, Finished> {
         let table = Arc::clone(&self.table);
         let call = bounded("scan", "leases", self.time_outs.scan, async move { table.scan().await });
         call.map(move |result| {
@@ -56,13 +78,13 @@ impl Calls {
         .boxed()
     }
 
-    pub(super) fn list_shards(&self, stream: StreamIndex) -> BoxFuture<'static, Finished> {
-        let source = Arc::clone(&self.source);
-        let created = self.stream_created;
-        let call = bounded("ListShards", "stream", self.time_outs.scan, async move {
-            let shards = source.list_shards().await?;
+    fn list_shards(&self, stream: StreamIndex) -> BoxFuture<'static, Finished> {
+        let of = Arc::clone(&self.streams[stream.0]);
+        let name = of.description.name.clone();
+        let call = bounded("ListShards", name.as_str(), self.time_outs.scan, async move {
+            let shards = of.source.list_shards().await?;
             // Asked after it: no lease is made for a shard of a stream that was created again under the name.
-            source.describe().await?.is_of(created)?;
+            of.is_the_same().await?;
             Ok(shards)
         });
         call.map(move |result| {
@@ -72,7 +94,7 @@ impl Calls {
         .boxed()
     }
 
-    pub(super) fn create(&self, row: LeaseRow) -> BoxFuture<'static, Finished> {
+    fn create(&self, row: LeaseRow) -> BoxFuture<'static, Finished> {
         let table = Arc::clone(&self.table);
         let key = row.key.clone();
         let call = bounded("create", key.as_str(), self.time_outs.lease, async move { table.create(&row).await });
@@ -83,7 +105,7 @@ impl Calls {
         .boxed()
     }
 
-    pub(super) fn write(&self, id: WriteId, write: LeaseWrite) -> BoxFuture<'static, Finished> {
+    fn write(&self, id: WriteId, write: LeaseWrite) -> BoxFuture<'static, Finished> {
         let table = Arc::clone(&self.table);
         let key = write.key.clone();
         let call = bounded("write", key.as_str(), self.time_outs.lease, async move { table.write(&write).await });
@@ -98,7 +120,7 @@ impl Calls {
         .boxed()
     }
 
-    pub(super) fn want(&self, want: LeaseWant) -> BoxFuture<'static, Finished> {
+    fn want(&self, want: LeaseWant) -> BoxFuture<'static, Finished> {
         let table = Arc::clone(&self.table);
         let key = want.key.clone();
         let call = bounded("want", key.as_str(), self.time_outs.lease, async move { table.want(&want).await });
@@ -109,7 +131,7 @@ impl Calls {
         .boxed()
     }
 
-    pub(super) fn record_gap(&self, entry: GapEntry) -> BoxFuture<'static, Finished> {
+    fn record_gap(&self, entry: GapEntry) -> BoxFuture<'static, Finished> {
         let gaps = Arc::clone(&self.gaps);
         let id = entry.id();
         let subject = entry.lease.to_string();
@@ -121,7 +143,7 @@ impl Calls {
         .boxed()
     }
 
-    pub(super) fn delete(&self, key: LeaseKey, counter: LeaseCounter) -> BoxFuture<'static, Finished> {
+    fn delete(&self, key: LeaseKey, counter: LeaseCounter) -> BoxFuture<'static, Finished> {
         let table = Arc::clone(&self.table);
         let row = key.clone();
         let call =

@@ -11,8 +11,16 @@ use crate::shard::context::chain;
 use crate::status::Board;
 use crate::told::Told;
 
-/// Tells the world. The value is what those wait for who wait for the first look at the leases.
-pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
+/// What a report leads to beyond being told.
+pub(super) enum Consequence {
+    /// The first look at the leases is done.
+    First(FirstScan),
+    /// The worker may not go on.
+    Refuse(String),
+}
+
+/// Tells the world.
+pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
     match report {
         Report::Taken { key, from, stolen } => {
             board.lease_taken(&key);
@@ -26,9 +34,13 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
         }
         Report::Released { key, to } => {
             let to = to.as_ref().map(|worker| worker.as_str());
+            if to.is_some() {
+                board.metrics.leases_handed_over.increment(1);
+            }
             tracing::info!(worker = %board.worker, shard = %key, to, "lease released");
         }
         Report::Wanted { key, of } => {
+            board.metrics.leases_wanted.increment(1);
             tracing::info!(worker = %board.worker, shard = %key, of = %of, "lease asked for");
         }
         Report::CapsTooSmall { workers, max_leases, leases } => {
@@ -46,23 +58,30 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<FirstScan> {
             board.scanned(unowned, workers);
             board.metrics.leases_unowned.set(count_as_f64(unowned as u64));
             tracing::debug!(worker = %board.worker, leases, unowned, workers, "leases scanned");
-            return Some(FirstScan::Done);
+            return Some(Consequence::First(FirstScan::Done));
         }
         Report::ForeignWorker { key, owner } => {
-            tracing::error!(worker = %board.worker, shard = %key, %owner, "a worker that is not penstock's is at the leases");
+            return Some(Consequence::Refuse(format!(
+                "leases.mode is \"exclusive\", and {owner}, a worker that is not penstock's, is at the lease {key}: stop it, \
+                 or set leases.mode = \"peer\" if it is of the KCL 2"
+            )));
         }
         Report::UnreadableRow { key, problem } => {
             tracing::error!(worker = %board.worker, shard = %key, problem, "a lease row cannot be read, its shard is left alone");
         }
-        Report::StreamRecreated { index: _, rows, stream } => {
-            board.leases_of_another_stream(format!(
-                "it was created again at {stream}; the leases are of the one of {rows}"
-            ));
-            tracing::error!(
-                worker = %board.worker, %rows, %stream,
-                "the stream was created again: the leases belong to one created at another time, nothing is taken"
-            );
-            return Some(FirstScan::Recreated { rows, stream });
+        Report::StreamRecreated { index, rows, stream: created } => {
+            let stream = board.stream(index);
+            let problem = format!("it was created again at {created}; the leases are of the one of {rows}");
+            if board.leases_of_another_stream(index, problem) {
+                tracing::error!(
+                    worker = %board.worker, %stream, %rows, %created,
+                    "the stream was created again: its leases belong to one created at another time, none of them is taken"
+                );
+            }
+            // Others go on; alone there is nothing to go on with.
+            if board.streams() == 1 {
+                return Some(Consequence::First(FirstScan::Recreated { stream, rows, created }));
+            }
         }
     }
     None

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use penstock_core::backoff::Backoff;
-use penstock_core::coordinator::api::GapReason;
+use penstock_core::coordinator::api::{GapReason, StreamIndex};
 use penstock_core::ids::LeaseKey;
 use penstock_core::random::Random;
+use penstock_core::time::Now;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use crate::budget::MemoryBudget;
 use crate::clock::Clock;
 use crate::gate::SinkGate;
 use crate::metrics::{AbandonReason, Metrics};
-use crate::ports::{SeamError, ShardIdentity, ShardSource, StreamDescription};
+use crate::ports::{GapLedger, SeamError, ShardIdentity, ShardSource, StreamDescription};
 use crate::settings::WorkerSettings;
 use crate::status::{Board, ShardCell};
 
@@ -25,8 +26,10 @@ use crate::status::{Board, ShardCell};
 pub(crate) struct WorkerContext {
     pub(crate) settings: WorkerSettings,
     pub(crate) clock: Clock,
-    pub(crate) source: Arc<dyn ShardSource>,
-    pub(crate) stream: StreamDescription,
+    /// In the order of their [`StreamIndex`].
+    pub(crate) streams: Vec<Arc<Stream>>,
+    /// Where gaps are recorded.
+    pub(crate) ledger: Arc<dyn GapLedger>,
     pub(crate) budget: MemoryBudget,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
@@ -38,6 +41,21 @@ pub(crate) struct WorkerContext {
     pub(crate) gaps: GapLog,
     /// The grace period is over: what is cut off from here on was not delivered in time.
     pub(crate) out_of_grace: AtomicBool,
+}
+
+/// One of the streams of a worker.
+pub(crate) struct Stream {
+    pub(crate) index: StreamIndex,
+    pub(crate) source: Arc<dyn ShardSource>,
+    /// As it was at the start.
+    pub(crate) description: StreamDescription,
+}
+
+impl Stream {
+    /// Makes sure that the stream was not created again under its name.
+    pub(crate) async fn is_the_same(&self) -> Result<(), SeamError> {
+        self.source.describe().await?.is_of(self.description.created)
+    }
 }
 
 /// The gaps that were told, so that a shard that starts again does not tell of the same one again.
@@ -59,7 +77,7 @@ impl WorkerContext {
         if new {
             self.metrics.gap(reason.as_str());
             tracing::error!(
-                stream = %self.stream.name, shard = %lease, reason = reason.as_str(), range,
+                shard = %lease, reason = reason.as_str(), range,
                 "records may be missing by someone else's doing"
             );
         }
@@ -80,6 +98,7 @@ fn fnv(bytes: &[u8]) -> u64 {
 /// What the tasks of one shard share.
 pub(crate) struct ShardContext {
     pub(crate) worker: Arc<WorkerContext>,
+    pub(crate) stream: Arc<Stream>,
     pub(crate) identity: ShardIdentity,
     pub(crate) tenure: Arc<Tenure>,
     pub(crate) cell: Arc<ShardCell>,
@@ -90,6 +109,13 @@ pub(crate) struct ShardContext {
 }
 
 impl ShardContext {
+    /// A fetch was answered with so many bytes of payload. The first of a tenure ends the silence of the shard.
+    pub(crate) fn answered(&self, now: Now, behind: Duration, bytes: u64) {
+        if let Some(silence) = self.cell.answered(now, behind, bytes) {
+            self.worker.metrics.handoff_gap.record(silence.as_secs_f64());
+        }
+    }
+
     /// Counts, shows and logs a failed call to the stream, the `failures`th in a row. `again` is when it is tried again.
     pub(crate) fn read_failed(&self, error: &SeamError, failures: u32, again: Duration) {
         self.cell.read_problem(error.to_string());

@@ -129,7 +129,7 @@ impl Reader {
             None => self.from.at.clone(),
         };
         let limit = self.ctx.worker.settings.time_outs.describe;
-        let opened = tokio::time::timeout(limit, self.ctx.worker.source.open(&self.ctx.identity.shard, &at)).await;
+        let opened = tokio::time::timeout(limit, self.ctx.stream.source.open(&self.ctx.identity.shard, &at)).await;
         match opened.unwrap_or_else(|_| Err(SeamError::timed_out("GetShardIterator", self.subject(), limit))) {
             Ok(iterator) => self.on_opened(iterator).await,
             Err(error) if error.class == ErrorClass::NotFound => self.on_not_found(&error).await,
@@ -175,7 +175,7 @@ impl Reader {
         let limit = self.ctx.worker.settings.time_outs.fetch;
         let max = self.ctx.worker.settings.source.max_records_per_fetch;
         let fetched =
-            tokio::time::timeout(limit, self.ctx.worker.source.fetch(&self.ctx.identity.shard, &iterator, max)).await;
+            tokio::time::timeout(limit, self.ctx.stream.source.fetch(&self.ctx.identity.shard, &iterator, max)).await;
         drop(slot);
         match fetched.unwrap_or_else(|_| Err(SeamError::timed_out("GetRecords", self.subject(), limit))) {
             Ok(fetched) => {
@@ -206,7 +206,7 @@ impl Reader {
         let now = self.ctx.worker.clock.now();
         let behind_by = i64::try_from(behind.as_millis()).unwrap_or(i64::MAX);
         self.read_until = Some(UnixMillis(now.wall.0.saturating_sub(behind_by)));
-        self.ctx.cell.answered(now.instant, behind);
+        self.ctx.answered(now, behind, chunk.payload_bytes());
         self.last_page = chunk.payload_bytes();
         self.next_fetch = began.after(self.pace(behind));
         tracing::debug!(
@@ -317,18 +317,17 @@ impl Reader {
     }
 
     async fn shard_is_gone(&self) -> Result<bool, SeamError> {
-        let source = &self.ctx.worker.source;
+        let stream = &self.ctx.stream;
         self.look_at_stream(async {
-            source.describe().await?.is_of(self.ctx.worker.stream.created)?;
-            let shards = source.list_shards().await?;
+            stream.is_the_same().await?;
+            let shards = stream.source.list_shards().await?;
             Ok(!shards.iter().any(|shard| shard.id == self.ctx.identity.shard))
         })
         .await
     }
 
     async fn stream_is_the_same(&self) -> Result<(), SeamError> {
-        self.look_at_stream(async { self.ctx.worker.source.describe().await?.is_of(self.ctx.worker.stream.created) })
-            .await
+        self.look_at_stream(self.ctx.stream.is_the_same()).await
     }
 
     async fn look_at_stream<T>(&self, look: impl Future<Output = Result<T, SeamError>>) -> Result<T, SeamError> {
@@ -336,7 +335,7 @@ impl Reader {
         let looked = tokio::time::timeout(limit, look).await;
         let looked =
             looked.unwrap_or_else(|_| Err(SeamError::timed_out("DescribeStreamSummary", self.subject(), limit)));
-        self.ctx.worker.board.stream_looked_at(looked.as_ref().err());
+        self.ctx.worker.board.stream_looked_at(self.ctx.stream.index, looked.as_ref().err());
         looked
     }
 
@@ -359,13 +358,14 @@ impl Reader {
     }
 
     async fn notice_older_than_kept(&self, age: Duration) {
-        let worker = &self.ctx.worker;
-        if age <= worker.stream.retention {
+        let stream = &self.ctx.stream;
+        if age <= stream.description.retention {
             return;
         }
         // The retention may have been changed since the start. If it cannot be asked, the old one stands.
-        let asked = tokio::time::timeout(worker.settings.time_outs.describe, worker.source.describe()).await;
-        let retention = asked.ok().and_then(Result::ok).map_or(worker.stream.retention, |stream| stream.retention);
+        let asked = tokio::time::timeout(self.ctx.worker.settings.time_outs.describe, stream.source.describe()).await;
+        let described = asked.ok().and_then(Result::ok);
+        let retention = described.map_or(stream.description.retention, |described| described.retention);
         if age > retention {
             self.tell_trimmed();
         }

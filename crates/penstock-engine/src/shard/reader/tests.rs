@@ -191,10 +191,10 @@ async fn of_a_stream_that_was_created_again_nothing_is_read_when_an_iterator_is_
         let problem = reading.ctx.cell.snapshot(reading.ctx.worker.clock.now()).problem.unwrap();
         assert!(problem.contains("created again"), "{class:?}: {problem}");
         let status = reading.ctx.worker.board.handle();
-        assert_eq!(status.snapshot().stream_problem, Some(problem));
+        assert_eq!(status.snapshot().streams[0].problem, Some(problem));
         *stream.created.lock().unwrap() = created;
         assert_eq!(reading.records(10).await, lines(1..=10), "{class:?}");
-        assert_eq!(status.snapshot().stream_problem, None);
+        assert_eq!(status.snapshot().streams[0].problem, None);
     }
 }
 
