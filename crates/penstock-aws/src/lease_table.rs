@@ -1,7 +1,6 @@
 //! The KCL's lease table on DynamoDB: conditional writes of single attributes, so that what we do not know survives.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -9,10 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ProvisionedThroughput, ReturnValue,
-    ReturnValuesOnConditionCheckFailure, ScalarAttributeType, TableDescription, TableStatus,
-};
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use penstock_core::ids::{LeaseCounter, LeaseKey};
 use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWant, LeaseWrite, Scan, UnreadableRow, WriteOutcome};
 use penstock_engine::ports::{ErrorClass, KclVersion, LeaseTable, SeamError, TableProblem};
@@ -20,21 +16,12 @@ use penstock_engine::ports::{ErrorClass, KclVersion, LeaseTable, SeamError, Tabl
 use crate::error::Place;
 use crate::kcl_version;
 use crate::lease_item::{self as item, Decoded, Item};
-use crate::limits::TABLE_WAIT;
+pub use crate::table::Billing;
+use crate::table::Schema;
 
 mod expression;
 
 use expression::Expression;
-
-/// How a table is billed that penstock creates; an existing table is left as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Billing {
-    /// On demand.
-    #[default]
-    PayPerRequest,
-    /// Ten read and ten write units, the KCL's default.
-    Provisioned,
-}
 
 /// A lease table.
 #[derive(Debug, Clone)]
@@ -50,57 +37,6 @@ impl DynamoLeaseTable {
     #[must_use]
     pub fn new(config: &SdkConfig, table: &str, billing: Billing) -> Self {
         Self { client: Client::new(config), table: table.to_owned(), billing, place: Place::of(config) }
-    }
-
-    async fn describe(&self) -> Result<Option<TableDescription>, SeamError> {
-        match self.client.describe_table().table_name(&self.table).send().await {
-            Ok(output) => Ok(output.table),
-            Err(error) => match self.place.error("DescribeTable", &self.table, error) {
-                missing if missing.class == ErrorClass::NotFound => Ok(None),
-                error => Err(error),
-            },
-        }
-    }
-
-    async fn create_table(&self) -> Result<(), SeamError> {
-        let call = self
-            .client
-            .create_table()
-            .table_name(&self.table)
-            .attribute_definitions(
-                AttributeDefinition::builder()
-                    .attribute_name(item::LEASE_KEY)
-                    .attribute_type(ScalarAttributeType::S)
-                    .build()
-                    .map_err(|error| self.impossible("CreateTable", &error))?,
-            )
-            .key_schema(
-                KeySchemaElement::builder()
-                    .attribute_name(item::LEASE_KEY)
-                    .key_type(KeyType::Hash)
-                    .build()
-                    .map_err(|error| self.impossible("CreateTable", &error))?,
-            );
-        let call = match self.billing {
-            Billing::PayPerRequest => call.billing_mode(BillingMode::PayPerRequest),
-            Billing::Provisioned => call.billing_mode(BillingMode::Provisioned).provisioned_throughput(
-                ProvisionedThroughput::builder()
-                    .read_capacity_units(10)
-                    .write_capacity_units(10)
-                    .build()
-                    .map_err(|error| self.impossible("CreateTable", &error))?,
-            ),
-        };
-        match call.send().await {
-            Ok(_) => Ok(()),
-            // Another worker was quicker.
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => Ok(()),
-            Err(error) => Err(self.place.error("CreateTable", &self.table, error)),
-        }
-    }
-
-    fn impossible(&self, operation: &'static str, error: &dyn std::error::Error) -> SeamError {
-        SeamError::new(operation, self.table.as_str(), ErrorClass::Fatal, error.to_string())
     }
 
     async fn delete_if(&self, key: &LeaseKey, condition: Condition) -> Result<bool, SeamError> {
@@ -158,53 +94,14 @@ impl DynamoLeaseTable {
     fn subject(&self, key: &LeaseKey) -> String {
         format!("{}/{key}", self.table)
     }
-
-    fn still(&self, status: Option<&TableStatus>, waited: Duration) -> SeamError {
-        let status = status.map_or("missing", TableStatus::as_str);
-        let message = format!("the table is still {status} after {} s", waited.as_secs());
-        SeamError::new("DescribeTable", self.table.as_str(), ErrorClass::Transient, message)
-    }
-
-    fn unusable(&self, status: &TableStatus) -> SeamError {
-        let message = format!("the table is {status}; restore it, or set leases.table to another name");
-        SeamError::new("DescribeTable", self.table.as_str(), ErrorClass::Rejected, message)
-    }
 }
 
 #[async_trait]
 impl LeaseTable for DynamoLeaseTable {
     async fn prepare(&self) -> Result<(), TableProblem> {
-        // Two looks a second for a local stand-in, and no more than the quota's ten on AWS.
-        const PAUSE: Duration = Duration::from_millis(500);
-        let mut waited = Duration::ZERO;
-        let mut created = false;
-        loop {
-            match self.describe().await? {
-                Some(table) => {
-                    check_schema(&self.table, &table)?;
-                    match table.table_status() {
-                        // Some stand-ins tell no status.
-                        None | Some(TableStatus::Active | TableStatus::Updating) => return Ok(()),
-                        Some(
-                            status @ (TableStatus::Archived
-                            | TableStatus::Archiving
-                            | TableStatus::InaccessibleEncryptionCredentials),
-                        ) => return Err(self.unusable(status).into()),
-                        _ if waited < TABLE_WAIT => {}
-                        status => return Err(self.still(status, waited).into()),
-                    }
-                }
-                None if !created => {
-                    self.create_table().await?;
-                    created = true;
-                    continue;
-                }
-                None if waited < TABLE_WAIT => {}
-                None => return Err(self.still(None, waited).into()),
-            }
-            tokio::time::sleep(PAUSE).await;
-            waited += PAUSE;
-        }
+        Schema { partition: item::LEASE_KEY, sort: None, foreign }
+            .prepare(&self.client, &self.table, self.billing, &self.place)
+            .await
     }
 
     async fn scan(&self) -> Result<Scan, SeamError> {
@@ -332,21 +229,8 @@ enum Condition {
     EndAndCounter(LeaseCounter),
 }
 
-/// A lease table has one key, `leaseKey`, a string.
-fn check_schema(name: &str, table: &TableDescription) -> Result<(), TableProblem> {
-    let keys: Vec<String> =
-        table.key_schema().iter().map(|key| format!("{} ({})", key.attribute_name(), key.key_type())).collect();
-    let is_string = table
-        .attribute_definitions()
-        .iter()
-        .any(|it| it.attribute_name() == item::LEASE_KEY && *it.attribute_type() == ScalarAttributeType::S);
-    if keys == [format!("{} (HASH)", item::LEASE_KEY)] && is_string {
-        return Ok(());
-    }
-    let problem = format!(
-        "its key is {}, not {} (a string); set leases.table or application.name to a name of its own",
-        keys.join(", "),
-        item::LEASE_KEY
-    );
-    Err(TableProblem::Foreign { table: name.to_owned(), problem })
+/// What is wrong with a table of another schema, and what to do.
+fn foreign(keys: &str) -> String {
+    let key = item::LEASE_KEY;
+    format!("its key is {keys}, not {key} (a string); set leases.table or application.name to a name of its own")
 }
