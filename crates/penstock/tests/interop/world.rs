@@ -1,6 +1,7 @@
 //! A stream, a lease table and a directory that penstock and Java consumers share, and what came of every record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -209,6 +210,20 @@ impl World {
     pub(crate) fn objects_begin_at(&mut self, position: &str) -> bool {
         self.reader.look();
         self.reader.objects().any(|object| object.metadata.get("penstock-first").is_some_and(|first| first == position))
+    }
+
+    /// Lets nothing more be written: where the directory was, there is a file.
+    pub(crate) fn take_the_directory_away(&self) {
+        let out = self.job.out();
+        fs::rename(&out, out.with_extension("away")).expect("the directory can be moved");
+        File::create(&out).expect("a file in the temporary directory");
+    }
+
+    /// Puts the directory back, as it was.
+    pub(crate) fn give_the_directory_back(&self) {
+        let out = self.job.out();
+        fs::remove_file(&out).expect("the file is there");
+        fs::rename(out.with_extension("away"), &out).expect("the directory can be moved back");
     }
 
     /// How many records are in the directory.
