@@ -34,7 +34,7 @@ pub(super) struct Lease<'a> {
     pub(super) asked: bool,
 }
 
-impl Lease<'_> {
+impl<'a> Lease<'a> {
     /// Whether the lease counts: completed ones do not.
     pub(super) fn is_open(&self) -> bool {
         self.row.checkpoint != Position::ShardEnd
@@ -57,6 +57,11 @@ impl Lease<'_> {
     /// What is read through it, in millionths of a KiB per second, if that is known.
     fn load(&self) -> Option<i128> {
         self.row.throughput.map(|throughput| i128::from(throughput.micros()))
+    }
+
+    /// The worker that its last holder released it for.
+    fn released_for(&self) -> Option<&'a WorkerId> {
+        self.row.granted.as_ref().or(self.row.wanted.as_ref()).filter(|_| self.row.owner.is_none())
     }
 
     /// Whether its holder may be asked for it. During a handoff of the KCL 3 it may not.

@@ -34,7 +34,7 @@ pub(super) fn moves<'a>(fleet: &Fleet<'a>, limits: Limits, random: &mut Random) 
     }
     // Above its share a worker gives the surplus; one at its share still gives one to a worker that is two below it.
     let surplus = most.saturating_sub(fleet.fair_share()).max(1);
-    let at_most = due(fleet, random).min(surplus).min(limits.max_moves).min(fleet.room(limits));
+    let at_most = due(fleet, random).min(surplus).min(fleet.pace(limits)).min(fleet.room(limits));
     let mut candidates: Vec<(Having<'a>, &Lease<'a>)> =
         fleet.askable().filter(|(holder, _)| holder.count == most).collect();
     random.shuffle(&mut candidates);

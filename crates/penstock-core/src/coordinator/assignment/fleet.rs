@@ -98,6 +98,16 @@ impl<'a> Fleet<'a> {
         limits.max_leases.unwrap_or(usize::MAX).saturating_sub(self.held)
     }
 
+    /// How many leases we may ask for in one cycle. Nobody knows a worker that holds nothing, and all that come at the same time
+    /// would ask for the same share of what there is: the first lease makes it known, and the others follow then.
+    pub(super) fn pace(&self, limits: Limits) -> usize {
+        if self.leases.iter().any(|(lease, _)| lease.mine) {
+            limits.max_moves
+        } else {
+            limits.max_moves.min(1_usize.saturating_sub(self.held))
+        }
+    }
+
     /// Whether throughput is known for all open leases, and not nothing for all of them.
     pub(super) fn is_load_known(&self) -> bool {
         self.leases.iter().all(|(lease, _)| lease.load().is_some())
@@ -144,7 +154,8 @@ impl<'a> Fleet<'a> {
 struct Members<'a> {
     /// In their order.
     ids: Vec<&'a WorkerId>,
-    /// Whether anybody holds anything.
+    /// Whether anybody holds anything, or has just released something for us. Else all that was promised was promised in a
+    /// former life of the fleet.
     at_work: bool,
 }
 
@@ -154,13 +165,13 @@ impl<'a> Members<'a> {
     /// holder; what is handed over is soon released and then grows old, should nobody come for it.
     fn of(open: &[&'a Lease<'a>], me: &'a WorkerId) -> Self {
         let mut ids: BTreeSet<&WorkerId> = open.iter().filter_map(|lease| lease.live_owner(me)).collect();
-        let at_work = !ids.is_empty();
-        let heirs = open.iter().filter(|lease| lease.mine || !lease.expired).filter_map(|lease| {
-            let released = !lease.mine && lease.row.owner.is_none();
-            lease.row.granted.as_ref().or(lease.row.wanted.as_ref().filter(|_| released))
-        });
-        // Where nobody is at work, all that was promised was promised in a former life of the fleet.
-        ids.extend(heirs.filter(|_| at_work));
+        let fresh = || open.iter().filter(|lease| lease.mine || !lease.expired);
+        let released_for = || fresh().filter(|lease| !lease.mine).filter_map(|lease| lease.released_for());
+        let at_work = !ids.is_empty() || released_for().any(|heir| heir == me);
+        if at_work {
+            ids.extend(released_for());
+            ids.extend(fresh().filter_map(|lease| lease.row.granted.as_ref()));
+        }
         ids.insert(me);
         Self { ids: ids.into_iter().collect(), at_work }
     }
@@ -185,7 +196,7 @@ impl<'a> Members<'a> {
 
     fn standing_unheld(&self, lease: &Lease<'_>, me: &WorkerId, own: usize) -> Standing {
         let row = lease.row;
-        let heir = row.granted.as_ref().or(row.wanted.as_ref()).filter(|_| row.owner.is_none());
+        let heir = lease.released_for();
         let ours = row.owner.as_ref() == Some(me) || heir == Some(me);
         if row.owner.is_some() || lease.expired || !self.at_work {
             return Standing::Free { ours };

@@ -66,7 +66,7 @@ fn nearest(loads: &BTreeSet<(i128, usize)>, difference: i128) -> Option<(i128, u
 pub(super) fn relief<'a>(fleet: &Fleet<'a>, limits: Limits, random: &mut Random) -> Option<&'a Lease<'a>> {
     let counts = || fleet.workers.iter().map(|worker| worker.count);
     let is_even = counts().max() <= counts().min().map(|least| least + 1);
-    if !is_even || !fleet.is_settled() || !fleet.is_load_known() || limits.max_moves.min(fleet.room(limits)) == 0 {
+    if !is_even || !fleet.is_settled() || !fleet.is_load_known() || fleet.pace(limits).min(fleet.room(limits)) == 0 {
         return None;
     }
     let own = fleet.own();
