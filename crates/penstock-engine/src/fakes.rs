@@ -64,6 +64,14 @@ pub(crate) struct FakeTable {
     pub(crate) write_faults: Faults,
     pub(crate) version: Mutex<KclVersion>,
     pub(crate) version_faults: Faults,
+    /// How long a call takes.
+    pub(crate) slow: Mutex<Duration>,
+    /// No call is answered any more.
+    pub(crate) hangs: AtomicBool,
+    /// When the last write was applied.
+    pub(crate) wrote_at: Mutex<Option<tokio::time::Instant>>,
+    /// Writes under way, and the most of them at once.
+    pub(crate) writing: Mutex<(usize, usize)>,
     /// Applies the next write and panics then.
     pub(crate) panics: AtomicBool,
 }
@@ -76,12 +84,24 @@ impl Default for FakeTable {
             write_faults: Faults::default(),
             version: Mutex::new(KclVersion::Unrecorded),
             version_faults: Faults::default(),
+            slow: Mutex::new(Duration::from_millis(5)),
+            hangs: AtomicBool::new(false),
+            wrote_at: Mutex::default(),
+            writing: Mutex::default(),
             panics: AtomicBool::new(false),
         }
     }
 }
 
 impl FakeTable {
+    async fn answer(&self) {
+        let slow = *self.slow.lock().unwrap();
+        tokio::time::sleep(slow).await;
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     pub(crate) fn row(&self, shard: &str) -> LeaseRow {
         self.rows.lock().unwrap()[&LeaseKey::new(shard)].clone()
     }
@@ -94,13 +114,13 @@ impl LeaseTable for FakeTable {
     }
 
     async fn scan(&self) -> Result<Scan, SeamError> {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.answer().await;
         self.scan_faults.next("scan")?;
         Ok(Scan { rows: self.rows.lock().unwrap().values().cloned().collect(), unreadable: Vec::new() })
     }
 
     async fn create(&self, row: &LeaseRow) -> Result<CreateOutcome, SeamError> {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.answer().await;
         let mut rows = self.rows.lock().unwrap();
         if rows.contains_key(&row.key) {
             return Ok(CreateOutcome::Exists);
@@ -110,7 +130,8 @@ impl LeaseTable for FakeTable {
     }
 
     async fn write(&self, write: &LeaseWrite) -> Result<WriteOutcome, SeamError> {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let _writing = Writing::begin(&self.writing);
+        self.answer().await;
         self.write_faults.next("write")?;
         let mut rows = self.rows.lock().unwrap();
         let Some(row) = rows.get_mut(&write.key) else { return Ok(WriteOutcome::Conflict(None)) };
@@ -119,13 +140,14 @@ impl LeaseTable for FakeTable {
         }
         *row = write.change.apply(row);
         let after = Box::new(row.clone());
+        *self.wrote_at.lock().unwrap() = Some(tokio::time::Instant::now());
         drop(rows);
         assert!(!self.panics.swap(false, Ordering::Relaxed), "a table that panics");
         Ok(WriteOutcome::Applied(after))
     }
 
     async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError> {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.answer().await;
         let mut rows = self.rows.lock().unwrap();
         let Some(row) = rows.get_mut(&want.key) else { return Ok(false) };
         if want.holds(row) {
@@ -139,6 +161,7 @@ impl LeaseTable for FakeTable {
     }
 
     async fn kcl_version(&self) -> Result<KclVersion, SeamError> {
+        self.answer().await;
         self.version_faults.next("GetItem")?;
         Ok(self.version.lock().unwrap().clone())
     }
@@ -149,6 +172,24 @@ impl LeaseTable for FakeTable {
             rows.remove(key);
         }
         Ok(!rows.contains_key(key))
+    }
+}
+
+/// Counts writes under way, those that nobody waits for any more left out.
+struct Writing<'a>(&'a Mutex<(usize, usize)>);
+
+impl<'a> Writing<'a> {
+    fn begin(count: &'a Mutex<(usize, usize)>) -> Self {
+        let mut counts = count.lock().unwrap();
+        counts.0 += 1;
+        counts.1 = counts.1.max(counts.0);
+        Self(count)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 -= 1;
     }
 }
 
@@ -548,6 +589,8 @@ pub(crate) struct FakeCalls {
     pub(crate) calls: Mutex<u64>,
     /// What each call was allowed to take.
     pub(crate) limits_of_calls: Mutex<Vec<Duration>>,
+    /// When each call began.
+    pub(crate) called_at: Mutex<Vec<tokio::time::Instant>>,
 }
 
 impl Default for FakeCalls {
@@ -561,6 +604,7 @@ impl Default for FakeCalls {
             packable: Some(false),
             calls: Mutex::default(),
             limits_of_calls: Mutex::default(),
+            called_at: Mutex::default(),
         }
     }
 }
@@ -578,6 +622,7 @@ impl CallSink for FakeCalls {
     async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
         *self.calls.lock().unwrap() += 1;
         self.limits_of_calls.lock().unwrap().push(time_out);
+        self.called_at.lock().unwrap().push(tokio::time::Instant::now());
         tokio::time::sleep(Duration::from_millis(20)).await;
         self.call_faults.next("PutRecordBatch")?;
         let failing = self.partial.lock().unwrap().pop_front().unwrap_or_default();

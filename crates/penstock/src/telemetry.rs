@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use penstock_engine::ports::SeamError;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -13,6 +13,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Problems;
 use crate::config::settings::{LogFormat, LogLevel, LogSettings};
+
+/// Seconds: from a handover in order, through the failover time of a killed worker, to what somebody has to look into.
+const HANDOFF_GAP_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 /// Sends events to stderr in the configured form. Of what libraries log only errors are shown: we say
 /// what their failures mean for us. `RUST_LOG` overrides all of it.
@@ -55,7 +58,9 @@ fn level(level: LogLevel) -> LevelFilter {
 /// # Errors
 /// If a recorder is installed already.
 pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let handle = PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?;
+    let gaps = Matcher::Full(penstock_engine::metrics::name::HANDOFF_GAP.to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(gaps, &HANDOFF_GAP_BUCKETS);
+    let handle = builder.context("buckets of a metric")?.install_recorder().context("installing the metrics recorder")?;
     penstock_engine::metrics::describe();
     Ok(handle)
 }

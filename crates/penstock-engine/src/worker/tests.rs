@@ -1,8 +1,10 @@
 //! Workers on fakes, in simulated time.
 
 mod calls;
+mod gaps;
 mod objects;
 mod streams;
+mod table;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
