@@ -60,7 +60,8 @@ fn level(level: LogLevel) -> LevelFilter {
 pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let gaps = Matcher::Full(penstock_engine::metrics::name::HANDOFF_GAP.to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(gaps, &HANDOFF_GAP_BUCKETS);
-    let handle = builder.context("buckets of a metric")?.install_recorder().context("installing the metrics recorder")?;
+    let handle =
+        builder.context("buckets of a metric")?.install_recorder().context("installing the metrics recorder")?;
     penstock_engine::metrics::describe();
     Ok(handle)
 }
