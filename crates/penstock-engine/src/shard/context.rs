@@ -52,6 +52,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    pub(crate) fn new(index: StreamIndex, source: Arc<dyn ShardSource>, description: StreamDescription) -> Self {
+        Self { index, source, description }
+    }
+
     /// Makes sure that the stream was not created again under its name.
     pub(crate) async fn is_the_same(&self) -> Result<(), SeamError> {
         self.source.describe().await?.is_of(self.description.created)
