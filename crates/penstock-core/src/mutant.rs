@@ -5,28 +5,60 @@
 /// A rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
-    /// The checkpoint is written before the objects are put.
-    CommitBeforePut,
-    /// Objects are put without a recorded intent.
-    NoIntent,
+    /// A lease counts as proven from the answer to a write on, instead of from before its first sending.
+    StampAfterWrite,
+    /// A lease that nothing proved in time goes on, and is renewed.
+    ExpiredIsRenewed,
     /// Conditional writes do not ask for the counter.
     CounterNotChecked,
-    /// After an intent of unknown outcome the batch is cut anew, and the rejection of the second intent is taken for a success
-    /// by the KCL's rule. It takes both: a batch cut anew is refused by the comparison of the whole row, so that cutting anew
-    /// alone does no harm, and what this mutant shows beyond [`Self::KclConflictRule`] is nothing.
+    /// A parent without a row is taken for done.
+    AbsentParentIsDone,
+    /// The row of a completed shard is deleted while the service still lists the shard.
+    ParentDeletedEarly,
+    /// Objects are put without a recorded intent.
+    NoIntent,
+    /// The checkpoint is written before the objects are put.
+    CommitBeforePut,
+    /// After an intent of unknown outcome the batch is cut anew. The comparison of the whole row refuses the second intent, so
+    /// that no record is lost or repeated by this alone: what it costs is the lease.
     RecutAfterUnknownIntent,
     /// A rejected write counts as our own success if the row names us and its counter is one more (the KCL's rule).
     KclConflictRule,
+    /// A rejected take counts as a success.
+    RejectedTakeIsSuccess,
+    /// A renewal is sent while the outcome of another write is unknown.
+    RenewalBesideUnknown,
+    /// The keys of objects do not stand in the intent: who carries it out computes them with its own function.
+    KeyNotInIntent,
+    /// A gap is recorded after the commit that passes it.
+    LedgerAfterCommit,
+    /// Where a shard starts that begins at the tip is not written down.
+    LatestNotPinned,
+    /// A checkpoint does not say which user record of its last record it is.
+    SubsequenceNotCommitted,
+    /// A tool leaves the owner in the row.
+    ToolKeepsOwner,
 }
 
 impl Mutant {
     /// All mutants.
-    pub const ALL: [Self; 5] = [
-        Self::CommitBeforePut,
-        Self::NoIntent,
+    pub const ALL: [Self; 16] = [
+        Self::StampAfterWrite,
+        Self::ExpiredIsRenewed,
         Self::CounterNotChecked,
+        Self::AbsentParentIsDone,
+        Self::ParentDeletedEarly,
+        Self::NoIntent,
+        Self::CommitBeforePut,
         Self::RecutAfterUnknownIntent,
         Self::KclConflictRule,
+        Self::RejectedTakeIsSuccess,
+        Self::RenewalBesideUnknown,
+        Self::KeyNotInIntent,
+        Self::LedgerAfterCommit,
+        Self::LatestNotPinned,
+        Self::SubsequenceNotCommitted,
+        Self::ToolKeepsOwner,
     ];
 }
 
