@@ -6,10 +6,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use penstock_core::ids::{ApplicationName, LeaseCounter, LeaseKey};
-use penstock_core::lease::{Change, CreateOutcome, Expect, Field, LeaseRow, LeaseWrite, WriteOutcome};
+use bytes::Bytes;
+use penstock_core::ids::{ApplicationName, HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
+use penstock_core::lease::{Change, CreateOutcome, Expect, Field, LeaseRow, LeaseWant, LeaseWrite, WriteOutcome};
 use penstock_core::position::{Position, RecordPosition, SequenceNumber};
-use penstock_engine::ports::{ErrorClass, LeaseTable, TableProblem};
+use penstock_core::throughput::Throughput;
+use penstock_core::time::UnixMillis;
+use penstock_engine::ports::{ErrorClass, KclVersion, LeaseTable, SeamError, TableProblem};
 use penstock_local::lease_table::SqliteLeaseTable;
 use penstock_sim::conformance::lease_table::{self, Place, Stranger, contention};
 use rusqlite::{Connection, params};
@@ -27,6 +30,15 @@ async fn prepared(path: &Path) -> SqliteLeaseTable {
 
 fn row(key: &str) -> LeaseRow {
     LeaseRow::new(LeaseKey::new(key), LeaseCounter(7), Position::TrimHorizon)
+}
+
+fn applied(outcome: Result<WriteOutcome, SeamError>) {
+    assert!(matches!(outcome, Ok(WriteOutcome::Applied(_))), "{outcome:?}");
+}
+
+fn wish(key: &str) -> LeaseWant {
+    let worker = |name: &str| WorkerId::new(name);
+    LeaseWant { key: LeaseKey::new(key), owner: worker("holder"), before: None, wanted: worker("me") }
 }
 
 /// Works on the file by a connection of its own.
@@ -54,6 +66,16 @@ impl Stranger for Hand {
 
     async fn damage(&self, key: &LeaseKey) {
         self.update("UPDATE leases SET checkpoint = ?1 WHERE lease_key = ?2", "nowhere", key);
+    }
+
+    async fn damage_throughput(&self, key: &LeaseKey) {
+        self.update("UPDATE leases SET throughput = ?1 WHERE lease_key = ?2", "fast", key);
+    }
+
+    async fn name_children(&self, key: &LeaseKey, children: &[ShardId]) {
+        let children: Vec<String> = children.iter().map(|child| format!("\"{child}\"")).collect();
+        let children = format!("[{}]", children.join(","));
+        self.update("UPDATE leases SET children = ?1 WHERE lease_key = ?2", &children, key);
     }
 }
 
@@ -137,7 +159,8 @@ async fn applications_in_one_file_do_not_see_each_other() {
     assert_eq!(other.create(&row("a")).await.unwrap(), CreateOutcome::Created);
     let change = Change { checkpoint: Some(Position::ShardEnd), ..Change::counter(LeaseCounter(8)) };
     let write = LeaseWrite { key: LeaseKey::new("a"), expect: Expect::counter(LeaseCounter(7)), change };
-    assert_eq!(one.write(&write).await.unwrap(), WriteOutcome::Applied);
+    applied(one.write(&write).await);
+    assert!(!one.want(&wish("a")).await.unwrap());
     assert_eq!(other.scan().await.unwrap().rows, [row("a")]);
     assert!(one.delete(&LeaseKey::new("a"), LeaseCounter(8)).await.unwrap());
     assert_eq!(other.scan().await.unwrap().rows, [row("a")]);
@@ -194,7 +217,7 @@ async fn a_writer_that_takes_too_long_is_waited_for_and_then_named() {
     assert_eq!(error.class, ErrorClass::Throttled, "{error}");
     assert_eq!(table.scan().await.unwrap().rows, [row("a")], "readers do not wait");
     other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(table.write(&write).await.unwrap(), WriteOutcome::Applied);
+    applied(table.write(&write).await);
 }
 
 #[tokio::test]
@@ -213,7 +236,7 @@ async fn a_write_behind_another_process_waits_its_turn_and_is_applied() {
     });
     let change = Change::counter(LeaseCounter(8));
     let write = LeaseWrite { key: LeaseKey::new("a"), expect: Expect::counter(LeaseCounter(7)), change };
-    assert_eq!(table.write(&write).await.unwrap(), WriteOutcome::Applied);
+    applied(table.write(&write).await);
     end.join().unwrap();
 }
 
@@ -250,7 +273,7 @@ async fn a_call_that_is_dropped_before_its_turn_does_nothing() {
     let second = tokio::time::timeout(std::time::Duration::from_millis(200), table.write(&write("b"))).await;
     assert!(second.is_err(), "it waits behind the first");
     other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(first.await.unwrap().unwrap(), WriteOutcome::Applied);
+    applied(first.await.unwrap());
     let counters: Vec<_> = table.scan().await.unwrap().rows.iter().map(|row| row.counter.0).collect();
     assert_eq!(counters, [8, 7]);
 }
@@ -304,18 +327,117 @@ async fn tables_of_another_version_are_refused_with_both_versions() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("leases.db");
     prepared(&path).await.create(&row("a")).await.unwrap();
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
-    let refused = refusal(&path).await;
-    assert!(
-        refused.contains("its tables have version 2, this penstock knows version 1; use the penstock that made it"),
-        "{refused}"
-    );
-    Connection::open(&path)
-        .unwrap()
-        .execute_batch("PRAGMA user_version = 1; ALTER TABLE leases DROP COLUMN wanted")
+    for version in [0, 3] {
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+        let refused = refusal(&path).await;
+        let expected = format!(
+            "its tables have version {version}, this penstock knows version 2; use the penstock that made it, or set"
+        );
+        assert!(refused.contains(&expected), "{refused}");
+    }
+    for (damage, missing) in [
+        ("PRAGMA user_version = 2; ALTER TABLE leases DROP COLUMN wanted", "leases lacks wanted"),
+        ("ALTER TABLE leases ADD COLUMN wanted TEXT; DROP TABLE gap_entries", "gap_entries lacks application, id"),
+        ("PRAGMA user_version = 1; ALTER TABLE leases DROP COLUMN counter", "leases lacks counter; move the file away"),
+    ] {
+        Connection::open(&path).unwrap().execute_batch(damage).unwrap();
+        let refused = refusal(&path).await;
+        assert!(refused.contains(&format!("its table {missing}")), "{refused}");
+    }
+}
+
+/// A file as the first version made it, with a row in which everything is set, at a later value in the columns that it has.
+fn file_of_the_first_version(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE leases (application TEXT NOT NULL, lease_key TEXT NOT NULL, owner TEXT, counter INTEGER NOT NULL,
+                owner_switches INTEGER NOT NULL, checkpoint TEXT NOT NULL, foreign_pending BLOB, parents TEXT,
+                children TEXT, hash_start TEXT, hash_end TEXT, checkpoint_owner TEXT, start INTEGER,
+                stream_created INTEGER, arrival INTEGER, lag INTEGER, chain TEXT, intent BLOB, wanted TEXT,
+                PRIMARY KEY (application, lease_key)) STRICT;
+             PRAGMA application_id = 1885695603;
+             PRAGMA user_version = 1;
+             INSERT INTO leases VALUES ('app', 'a', 'w', 7, 1, '12/3', NULL, '[\"p\"]', NULL, '0', '9', NULL, 1, 2, 3, 4,
+                '12/3', x'00ff', NULL)",
+        )
         .unwrap();
-    let refused = refusal(&path).await;
-    assert!(refused.contains("its table leases lacks wanted; move the file away"), "{refused}");
+}
+
+/// The row in it.
+fn row_of_the_first_version() -> LeaseRow {
+    let position = RecordPosition::parse("12/3").unwrap();
+    LeaseRow {
+        owner: Some(WorkerId::new("w")),
+        owner_switches: 1,
+        checkpoint: Position::After(position.clone()),
+        parents: [ShardId::new("p")].into(),
+        hash_range: Some(HashRange { start: 0, end: 9 }),
+        start: Some(UnixMillis(1)),
+        stream_created: Some(UnixMillis(2)),
+        arrival: Some(UnixMillis(3)),
+        lag: Some(4),
+        chain: Some(position),
+        intent: Some(Bytes::from_static(b"\x00\xff")),
+        ..row("a")
+    }
+}
+
+fn version_of(path: &Path) -> i32 {
+    Connection::open(path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_and_loses_nothing() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("leases.db");
+    file_of_the_first_version(&path);
+    // A worker of that version, which is still at work.
+    let older = Connection::open(&path).unwrap();
+    older.prepare("SELECT * FROM leases").unwrap().query_map([], |_| Ok(())).unwrap().count();
+    // By a tool that does not prepare it, by one that does, and again.
+    assert_eq!(table(&path, "app").scan().await.unwrap().rows, [row_of_the_first_version()]);
+    assert_eq!(version_of(&path), 2);
+    let table = prepared(&path).await;
+    assert_eq!(table.scan().await.unwrap().rows, [row_of_the_first_version()]);
+    let change = Change {
+        granted: Field::Set(WorkerId::new("g")),
+        left: Field::Set(UnixMillis(5)),
+        throughput: Field::Set(Throughput::from_micros(1_500_000)),
+        taken_by: Field::Set(WorkerId::new("t")),
+        ..Change::counter(LeaseCounter(8))
+    };
+    let write = LeaseWrite { key: LeaseKey::new("a"), expect: Expect::counter(LeaseCounter(7)), change };
+    applied(table.write(&write).await);
+    assert_eq!(table.scan().await.unwrap().rows, [write.change.apply(&row_of_the_first_version())]);
+    assert_eq!(older.execute("UPDATE leases SET counter = 9 WHERE counter = 8", []).unwrap(), 1, "it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn any_number_of_workers_may_bring_a_file_up_at_once() {
+    for round in 0..5 {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("leases.db");
+        file_of_the_first_version(&path);
+        let mut workers = tokio::task::JoinSet::new();
+        for worker in 0..8 {
+            let path = path.clone();
+            workers.spawn(async move {
+                if worker % 2 == round % 2 { prepared(&path).await } else { table(&path, "app") }.scan().await
+            });
+        }
+        for scan in workers.join_all().await {
+            assert_eq!(scan.unwrap().rows, [row_of_the_first_version()]);
+        }
+        assert_eq!(version_of(&path), 2);
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_the_kcl_is_in_the_file() {
+    let directory = TempDir::new().unwrap();
+    let table = prepared(&directory.path().join("leases.db")).await;
+    assert_eq!(table.kcl_version().await.unwrap(), KclVersion::Unrecorded);
 }
 
 #[tokio::test]

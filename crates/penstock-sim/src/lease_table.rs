@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use penstock_core::ids::{LeaseCounter, LeaseKey};
-use penstock_core::lease::{CreateOutcome, LeaseRow, LeaseWant, LeaseWrite, Scan, UnreadableRow, WriteOutcome};
+use penstock_core::ids::{LeaseCounter, LeaseKey, ShardId};
+use penstock_core::lease::{CreateOutcome, Field, LeaseRow, LeaseWant, LeaseWrite, Scan, UnreadableRow, WriteOutcome};
 use penstock_core::position::Position;
 use penstock_engine::ports::{ErrorClass, KclVersion, LeaseTable, SeamError, TableProblem};
 
@@ -30,6 +30,8 @@ struct Stored {
     row: LeaseRow,
     /// What makes the row unreadable, if something does.
     problem: Option<String>,
+    /// Its throughput cannot be read, and is the only thing in it that is unknown.
+    unread_throughput: bool,
 }
 
 impl Stored {
@@ -63,7 +65,7 @@ impl SimulatedLeaseTable {
     #[must_use]
     pub fn scan_now(&self) -> Scan {
         let mut scan = Scan::default();
-        for (key, Stored { row, problem }) in self.lock().iter() {
+        for (key, Stored { row, problem, unread_throughput: _ }) in self.lock().iter() {
             match problem {
                 None => scan.rows.push(row.clone()),
                 Some(problem) => scan.unreadable.push(UnreadableRow { key: key.clone(), problem: problem.clone() }),
@@ -78,7 +80,7 @@ impl SimulatedLeaseTable {
         if rows.contains_key(&row.key) {
             return CreateOutcome::Exists;
         }
-        rows.insert(row.key.clone(), Stored { row: row.clone(), problem: None });
+        rows.insert(row.key.clone(), Stored { row: row.clone(), problem: None, unread_throughput: false });
         CreateOutcome::Created
     }
 
@@ -94,6 +96,9 @@ impl SimulatedLeaseTable {
             return Ok(WriteOutcome::Conflict(Some(Box::new(stored.row.clone()))));
         }
         stored.row = write.change.apply(&stored.row);
+        if write.change.throughput != Field::Keep && std::mem::take(&mut stored.unread_throughput) {
+            stored.row.unknown = None;
+        }
         Ok(WriteOutcome::Applied(Box::new(stored.row.clone())))
     }
 
@@ -217,6 +222,19 @@ impl Stranger for SimulatedLeaseTable {
 
     async fn damage(&self, key: &LeaseKey) {
         self.damage_now(key, "its checkpoint is none");
+    }
+
+    async fn damage_throughput(&self, key: &LeaseKey) {
+        let damage = |stored: &mut Stored| {
+            stored.row.throughput = None;
+            stored.unread_throughput = true;
+            stored.row.unknown = Some([1; 32]);
+        };
+        self.lock().get_mut(key).map(damage);
+    }
+
+    async fn name_children(&self, key: &LeaseKey, children: &[ShardId]) {
+        self.edit(key, |row| row.children = children.iter().cloned().collect());
     }
 }
 

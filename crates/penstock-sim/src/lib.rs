@@ -6,6 +6,7 @@
 pub mod calls;
 pub mod cluster;
 pub mod conformance;
+pub mod gap_ledger;
 pub mod generate;
 pub mod kcl;
 pub mod lease_table;

@@ -21,12 +21,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use penstock_core::ids::LeaseKey;
-use penstock_core::lease::{CreateOutcome, LeaseRow};
+use penstock_core::ids::{LeaseKey, ShardId};
+use penstock_core::lease::{CreateOutcome, LeaseRow, WriteOutcome};
 use penstock_engine::ports::LeaseTable;
 
 pub mod contention;
 mod rows;
+mod streams;
+mod wishes;
 mod writes;
 
 /// An empty, prepared lease table.
@@ -61,6 +63,12 @@ pub trait Stranger: Send + Sync {
 
     /// Makes the checkpoint something that is none.
     async fn damage(&self, key: &LeaseKey);
+
+    /// Makes the throughput something that is none.
+    async fn damage_throughput(&self, key: &LeaseKey);
+
+    /// Names the children, as a KCL worker does at a shard's end.
+    async fn name_children(&self, key: &LeaseKey, children: &[ShardId]);
 }
 
 /// Tries every rule. `make` gives an empty, prepared table for a case, whose name fits into a table or file name.
@@ -85,6 +93,16 @@ where
     writes::a_checkpoint_removes_a_foreign_pending_one(&make("pending").await).await;
     writes::what_is_unknown_survives_and_shows_in_the_digest(&make("unknown").await).await;
     writes::only_a_completed_row_of_that_counter_is_deleted(&make("delete").await).await;
+    writes::a_row_of_that_counter_is_removed_whatever_it_holds(&make("remove").await).await;
+    writes::a_write_shows_what_others_left_without_the_counter(&make("meanwhile").await).await;
+    wishes::a_wish_leaves_everything_else_alone(&make("wish").await).await;
+    wishes::a_wish_upon_anything_else_is_refused(&make("wish-refused").await).await;
+    wishes::a_wish_that_stands_already_stands(&make("wish-stands").await).await;
+    wishes::a_wish_makes_no_row(&make("wish-missing").await).await;
+    wishes::one_wish_of_many_stands(&make("wish-race").await).await;
+    streams::shards_of_several_streams_live_side_by_side(&make("streams").await).await;
+    streams::a_throughput_keeps_its_decimals(&make("throughput").await).await;
+    streams::a_throughput_that_is_none_costs_nothing(&make("bad-throughput").await).await;
     contention::no_update_is_lost(&make("contention").await).await;
     contention::one_create_wins(&make("race").await).await;
 }
@@ -98,6 +116,11 @@ async fn only_row(table: &dyn LeaseTable) -> LeaseRow {
     let found = scan.rows.len();
     let [row] = <[_; 1]>::try_from(scan.rows).unwrap_or_else(|_| panic!("{found} rows where one should be"));
     row
+}
+
+/// What a write answers that left this row.
+fn applied(row: &LeaseRow) -> WriteOutcome {
+    WriteOutcome::Applied(Box::new(row.clone()))
 }
 
 /// Stores a row that is not there yet.

@@ -57,8 +57,9 @@ pub async fn increment(table: &dyn LeaseTable, times: u64) {
             let change = Change { lag: Field::Set(lag), ..Change::counter(row.counter.next()) };
             let write = LeaseWrite { key: key(), expect: Expect::counter(row.counter), change };
             match table.write(&write).await {
-                Ok(WriteOutcome::Applied) => {
-                    row = write.change.apply(&row);
+                Ok(WriteOutcome::Applied(after)) => {
+                    assert_eq!(*after, write.change.apply(&row), "the write stands upon what its writer saw");
+                    row = *after;
                     break;
                 }
                 Ok(WriteOutcome::Conflict(found)) => row = *found.expect("the row is there"),

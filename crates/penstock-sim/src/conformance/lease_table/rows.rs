@@ -5,10 +5,11 @@ use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
 use penstock_core::intent::MAX_ENCODED_INTENT;
 use penstock_core::lease::{Change, CreateOutcome, Expect, Field, LeaseRow, LeaseWrite, UnreadableRow, WriteOutcome};
 use penstock_core::position::{MAX_SEQUENCE_DIGITS, Position, RecordPosition, SequenceNumber};
+use penstock_core::throughput::Throughput;
 use penstock_core::time::UnixMillis;
 use penstock_engine::ports::ErrorClass;
 
-use super::{Place, create, only_row};
+use super::{Place, applied, create, only_row};
 
 const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
 
@@ -33,6 +34,10 @@ pub(super) fn full_row() -> LeaseRow {
         chain: Some(RecordPosition { subsequence: 5, ..position.clone() }),
         intent: Some(Bytes::from_static(b"\x00intent\xff")),
         wanted: Some(WorkerId::new("host-c-2")),
+        granted: Some(WorkerId::new("host-d-3")),
+        left: Some(UnixMillis(1_700_000_000_005)),
+        throughput: Some(Throughput::from_micros(12_345_678)),
+        taken_by: Some(WorkerId::new("host-a-0badc0de")),
         ..LeaseRow::new(key(), LeaseCounter(1_700_000_000), Position::After(position))
     }
 }
@@ -89,8 +94,8 @@ pub(super) async fn every_position_survives_the_table(place: &Place) {
         let change = Change { checkpoint: Some(position.clone()), chain, ..Change::counter(row.counter.next()) };
         let expect = Expect { checkpoint: Some(row.checkpoint.clone()), ..Expect::counter(row.counter) };
         let write = LeaseWrite { key: key(), expect, change };
-        assert_eq!(table.write(&write).await.expect("a write"), WriteOutcome::Applied, "{position}");
         row = write.change.apply(&row);
+        assert!(table.write(&write).await.expect("a write") == applied(&row), "{position}");
         assert_eq!((&row.checkpoint, row.chain.as_ref()), (&position, position.record()));
         assert_eq!(only_row(table).await, row);
     }
@@ -111,8 +116,8 @@ pub(super) async fn an_intent_survives_byte_for_byte(place: &Place) {
         let change = Change { intent: Field::Set(Bytes::from(intent)), ..Change::counter(row.counter.next()) };
         let expect = Expect { intent: Some(row.intent.clone()), ..Expect::counter(row.counter) };
         let write = LeaseWrite { key: key(), expect, change };
-        assert_eq!(table.write(&write).await.expect("a write"), WriteOutcome::Applied, "{size} bytes");
         row = write.change.apply(&row);
+        assert!(table.write(&write).await.expect("a write") == applied(&row), "{size} bytes");
         assert!(only_row(table).await == row, "an intent of {size} bytes comes back");
     }
     let mut almost = row.intent.as_deref().expect("an intent").to_vec();

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
-use penstock_core::lease::{Change, CreateOutcome, Expect, Field, LeaseRow, LeaseWrite, WriteOutcome};
+use penstock_core::lease::{Change, CreateOutcome, Expect, Field, LeaseRow, LeaseWant, LeaseWrite, WriteOutcome};
 use penstock_core::position::{Position, RecordPosition};
+use penstock_core::throughput::Throughput;
 use penstock_core::time::UnixMillis;
 
 use super::rows::{bare_row, full_row, key};
-use super::{Place, create, only_row};
+use super::{Place, applied, create, only_row};
 
 fn after(text: &str) -> Position {
     Position::After(RecordPosition::parse(text).expect("a position"))
@@ -74,8 +75,9 @@ pub(super) async fn each_part_of_an_expectation_is_asked(place: &Place) {
         let outcome = table.write(&write).await.expect("a condition that does not hold is no error");
         let stored = table.scan().await.expect("a scan").rows.into_iter().find(|stored| stored.key == row.key);
         if holds {
-            assert_eq!(outcome, WriteOutcome::Applied, "{:?}", write.expect);
-            assert_eq!(stored, Some(write.change.apply(&row)));
+            let after = write.change.apply(&row);
+            assert_eq!(outcome, applied(&after), "{:?}", write.expect);
+            assert_eq!(stored, Some(after));
         } else {
             assert_eq!(outcome, WriteOutcome::Conflict(Some(Box::new(row.clone()))), "{:?}", write.expect);
             assert_eq!(stored, Some(row), "nothing of a write is stored whose condition does not hold");
@@ -100,6 +102,10 @@ fn everything(of: &LeaseRow) -> Change {
         chain: Field::Set(RecordPosition::parse("77/8").expect("a position")),
         intent: Field::Set(Bytes::from_static(b"new")),
         wanted: Field::Set(WorkerId::new("w")),
+        granted: Field::Set(WorkerId::new("g")),
+        left: Field::Set(UnixMillis(3)),
+        throughput: Field::Set(Throughput::from_micros(1)),
+        taken_by: Field::Set(WorkerId::new("t")),
     }
 }
 
@@ -114,6 +120,10 @@ fn removal(of: &LeaseRow) -> Change {
         chain: Field::Remove,
         intent: Field::Remove,
         wanted: Field::Remove,
+        granted: Field::Remove,
+        left: Field::Remove,
+        throughput: Field::Remove,
+        taken_by: Field::Remove,
         end_handoff: true,
         ..renewal(of)
     }
@@ -148,6 +158,15 @@ fn changes(of: &LeaseRow) -> Vec<Change> {
         Change { intent: Field::Remove, ..renewal() },
         Change { wanted: Field::Set(WorkerId::new("w")), ..renewal() },
         Change { wanted: Field::Remove, ..renewal() },
+        Change { granted: Field::Set(WorkerId::new("g")), ..renewal() },
+        Change { granted: Field::Remove, ..renewal() },
+        Change { left: Field::Set(UnixMillis(25)), ..renewal() },
+        Change { left: Field::Remove, ..renewal() },
+        Change { throughput: Field::Set(Throughput::default()), ..renewal() },
+        Change { throughput: Field::Set(Throughput::from_micros(26)), ..renewal() },
+        Change { throughput: Field::Remove, ..renewal() },
+        Change { taken_by: Field::Set(WorkerId::new("t")), ..renewal() },
+        Change { taken_by: Field::Remove, ..renewal() },
         removal(of),
         everything(of),
     ]
@@ -160,10 +179,11 @@ pub(super) async fn each_field_of_a_change_is_stored(place: &Place) {
             let row = LeaseRow { key: LeaseKey::new(&format!("{kind}-{index:02}")), ..row.clone() };
             create(table, &row).await;
             let write = LeaseWrite { key: row.key.clone(), expect: Expect::counter(row.counter), change };
-            assert_eq!(table.write(&write).await.expect("a write"), WriteOutcome::Applied, "{:?}", write.change);
+            let after = write.change.apply(&row);
+            assert_eq!(table.write(&write).await.expect("a write"), applied(&after), "{kind} row, {:?}", write.change);
             let scan = table.scan().await.expect("a scan");
             let stored = scan.rows.iter().find(|stored| stored.key == row.key);
-            assert_eq!(stored, Some(&write.change.apply(&row)), "{kind} row, {:?}", write.change);
+            assert_eq!(stored, Some(&after), "{kind} row, {:?}", write.change);
         }
     }
 }
@@ -189,15 +209,16 @@ pub(super) async fn a_checkpoint_removes_a_foreign_pending_one(place: &Place) {
     assert_eq!(LeaseRow { foreign_pending: None, ..pending.clone() }, full_row(), "and nothing else does");
 
     let renewal = LeaseWrite { key: key(), expect: Expect::counter(pending.counter), change: renewal(&pending) };
-    assert_eq!(table.write(&renewal).await.expect("a write"), WriteOutcome::Applied);
-    let renewed = only_row(table).await;
-    assert_eq!(renewed, renewal.change.apply(&pending), "a renewal leaves it");
+    let renewed = renewal.change.apply(&pending);
+    assert_eq!(table.write(&renewal).await.expect("a write"), applied(&renewed), "a renewal leaves it");
+    assert_eq!(only_row(table).await, renewed);
 
     let change = Change { checkpoint: Some(after("79")), ..Change::counter(renewed.counter.next()) };
     let checkpoint = LeaseWrite { key: key(), expect: Expect::counter(renewed.counter), change };
-    assert_eq!(table.write(&checkpoint).await.expect("a write"), WriteOutcome::Applied);
     let expected = LeaseRow { counter: renewed.counter.next(), checkpoint: after("79"), ..full_row() };
-    assert_eq!(only_row(table).await, expected, "a checkpoint takes it away, and leaves our intent");
+    let outcome = table.write(&checkpoint).await.expect("a write");
+    assert_eq!(outcome, applied(&expected), "a checkpoint takes it away, and leaves our intent");
+    assert_eq!(only_row(table).await, expected);
 }
 
 pub(super) async fn what_is_unknown_survives_and_shows_in_the_digest(place: &Place) {
@@ -213,9 +234,10 @@ pub(super) async fn what_is_unknown_survives_and_shows_in_the_digest(place: &Pla
     assert!(two.unknown.is_some() && two.unknown != one.unknown, "and so does its change");
 
     let write = LeaseWrite { key: key(), expect: Expect::counter(two.counter), change: everything(&two) };
-    assert_eq!(table.write(&write).await.expect("a write"), WriteOutcome::Applied);
-    let written = only_row(table).await;
-    assert_eq!(written, write.change.apply(&two), "a write of everything we know leaves the rest");
+    let written = write.change.apply(&two);
+    let outcome = table.write(&write).await.expect("a write");
+    assert_eq!(outcome, applied(&written), "a write of everything we know leaves the rest");
+    assert_eq!(only_row(table).await, written);
     let again = table.write(&write).await.expect("a write");
     assert_eq!(again, WriteOutcome::Conflict(Some(Box::new(written))), "a rejection shows the whole row");
 }
@@ -227,8 +249,8 @@ pub(super) async fn only_a_completed_row_of_that_counter_is_deleted(place: &Plac
     assert!(!table.delete(&key(), counter).await.expect("a delete"), "it is not at SHARD_END");
     let change = Change { checkpoint: Some(Position::ShardEnd), ..renewal(&full_row()) };
     let write = LeaseWrite { key: key(), expect: Expect::counter(counter), change };
-    assert_eq!(table.write(&write).await.expect("a write"), WriteOutcome::Applied);
-    let ended = only_row(table).await;
+    let ended = write.change.apply(&full_row());
+    assert_eq!(table.write(&write).await.expect("a write"), applied(&ended));
     for other in [counter, ended.counter.next(), LeaseCounter(0)] {
         assert!(!table.delete(&key(), other).await.expect("a delete"), "the counter is not {other}");
     }
@@ -239,4 +261,38 @@ pub(super) async fn only_a_completed_row_of_that_counter_is_deleted(place: &Plac
     assert_eq!(only_row(table).await, neighbour, "no other row is touched");
     assert!(table.delete(&key(), ended.counter).await.expect("a delete"), "a row that is not there is gone");
     assert_eq!(table.create(&bare_row()).await.expect("a create"), CreateOutcome::Created, "its key is free again");
+}
+
+pub(super) async fn a_row_of_that_counter_is_removed_whatever_it_holds(place: &Place) {
+    let table = place.table();
+    create(table, &full_row()).await;
+    let counter = full_row().counter;
+    for other in [LeaseCounter(counter.0 - 1), counter.next(), LeaseCounter(0)] {
+        assert!(!table.remove(&key(), other).await.expect("a removal"), "the counter is not {other}");
+    }
+    assert_eq!(only_row(table).await, full_row());
+    let neighbour = LeaseRow { key: LeaseKey::new("neighbour"), ..full_row() };
+    create(table, &neighbour).await;
+    assert!(table.remove(&key(), counter).await.expect("a removal"));
+    assert_eq!(only_row(table).await, neighbour, "no other row is touched");
+    assert!(table.remove(&key(), counter).await.expect("a removal"), "a row that is not there is gone");
+    let late = LeaseWrite { key: key(), expect: Expect::counter(counter), change: renewal(&full_row()) };
+    let outcome = table.write(&late).await.expect("a write");
+    assert_eq!(outcome, WriteOutcome::Conflict(None), "a write that comes late does not bring it back");
+}
+
+pub(super) async fn a_write_shows_what_others_left_without_the_counter(place: &Place) {
+    let table = place.table();
+    let row = LeaseRow { checkpoint_owner: None, wanted: None, children: [].into(), ..full_row() };
+    create(table, &row).await;
+    let (owner, wanted) = (row.owner.clone().expect("an owner"), WorkerId::new("host-e-4"));
+    let want = LeaseWant { key: key(), owner, before: None, wanted: wanted.clone() };
+    assert!(place.tables.last().expect("a handle").want(&want).await.expect("a wish"));
+    let children = [ShardId::new("shardId-000000000008"), ShardId::new("shardId-000000000009")];
+    place.stranger.name_children(&key(), &children).await;
+    let before = LeaseRow { wanted: Some(wanted), children: children.into(), ..row.clone() };
+    // The writer knows the row as it created it.
+    let write = LeaseWrite { key: key(), expect: Expect::counter(row.counter), change: renewal(&row) };
+    let outcome = table.write(&write).await.expect("a write");
+    assert_eq!(outcome, applied(&write.change.apply(&before)), "wish and children come with the answer");
 }
