@@ -6,29 +6,43 @@
 //! unknown outcomes and proofs in `held`, parents in `hierarchy`, ages in `observation`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use crate::ids::{LeaseKey, LeaseToken, WorkerId};
+use crate::ids::{LeaseKey, WorkerId};
 use crate::random::Random;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, UnixMillis};
 
 pub mod api;
 mod assignment;
 mod audit;
+mod coverage;
+mod flight;
+mod handover;
 mod held;
 mod hierarchy;
 mod holding;
+mod holdings;
 mod leader;
+mod leaving;
+mod ledger;
+mod meter;
 mod observation;
+mod streams;
+mod sync;
 mod taking;
 mod timing;
+mod wishes;
 mod writes;
 
-use api::{Command, CoordinatorSettings, Event, LeaseStatus, StreamIndex, WriteId};
-use held::{Held, Stage};
-use hierarchy::Listing;
+use api::{Command, CoordinatorSettings, Event, LeaseStatus, WriteId};
+use held::Stage;
+use holdings::Holdings;
+use ledger::Ledger;
 use observation::Table;
+use streams::Streams;
 use taking::Take;
 use timing::Timing;
+use wishes::Wish;
 
 /// The lease coordinator of one worker on one lease table.
 #[derive(Debug)]
@@ -38,19 +52,37 @@ pub struct Coordinator {
     random: Random,
     commands: VecDeque<Command>,
     table: Table,
-    listing: Option<Listing>,
+    streams: Streams,
     scan: Recurring,
-    audit: Recurring,
-    /// Whether a shard of ours waits to hear of a parent.
-    listing_wanted: bool,
-    held: BTreeMap<LeaseKey, Held>,
-    tokens: BTreeMap<LeaseToken, LeaseKey>,
+    held: Holdings,
     takes: BTreeMap<LeaseKey, Take>,
     /// The row of each write that is under way.
     writes: BTreeMap<WriteId, LeaseKey>,
     /// Leases not to be taken before an instant.
     cooling: BTreeMap<LeaseKey, Instant>,
+    /// Leases of others that this worker has asked for.
+    wishes: BTreeMap<LeaseKey, Wish>,
+    /// Leases that were refused to us, not to be asked for before an instant.
+    refused: BTreeMap<LeaseKey, Instant>,
+    /// When leases changed hands last, as far as it matters.
+    moved: BTreeMap<LeaseKey, Instant>,
+    /// When this worker may ask for leases again.
+    want_again: Instant,
+    /// Leases that are or may soon be free for us, and since when.
+    expected: BTreeMap<LeaseKey, Instant>,
+    /// How long the last scan took.
+    scan_took: Duration,
+    /// Workers, most leases of each and open leases, as they were last found too small.
+    caps_too_small: Option<(usize, usize, usize)>,
+    /// Until when this worker, as it ends, goes on reading.
+    linger_until: Option<Instant>,
+    /// The wall clock at the event that is being handled; written for people, decides nothing.
+    wall: UnixMillis,
+    /// The shards that cannot end before a row stands.
+    births: BTreeMap<LeaseKey, BTreeSet<LeaseKey>>,
     creating: BTreeSet<LeaseKey>,
+    /// Rows that are created once the gap ledger holds why.
+    ledger: Ledger,
     deleting: BTreeSet<LeaseKey>,
     unowned: usize,
     last_id: u64,
@@ -62,8 +94,8 @@ pub struct Coordinator {
 enum Mode {
     /// Holding its share.
     Working,
-    /// Holding nothing: the rows belong to another stream of the same name.
-    StreamRecreated,
+    /// Holding nothing: the table has rows in the other form of key.
+    OtherKeyForm,
     /// Releasing everything in order to end.
     Draining,
     /// Everything is released, and the shell was told.
@@ -111,19 +143,27 @@ impl Coordinator {
         Self {
             timing: Timing::new(settings.failover_time),
             random: Random::seeded(settings.seed),
+            streams: Streams::new(&settings.streams),
             settings,
             commands: VecDeque::new(),
             table: Table::default(),
-            listing: None,
             scan: Recurring::default(),
-            audit: Recurring::default(),
-            listing_wanted: false,
-            held: BTreeMap::new(),
-            tokens: BTreeMap::new(),
+            held: Holdings::default(),
             takes: BTreeMap::new(),
             writes: BTreeMap::new(),
             cooling: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            want_again: Instant::default(),
+            expected: BTreeMap::new(),
+            scan_took: Duration::ZERO,
+            caps_too_small: None,
+            linger_until: None,
+            wall: UnixMillis::default(),
+            births: BTreeMap::new(),
             creating: BTreeSet::new(),
+            ledger: Ledger::default(),
             deleting: BTreeSet::new(),
             unowned: 0,
             last_id: 0,
@@ -134,19 +174,21 @@ impl Coordinator {
     /// Takes in one event. Whatever is to be done stands in the queue afterwards.
     pub fn handle(&mut self, event: Event, now: Now) {
         // First of all: what has run out by now is lost, whatever the event says.
+        self.wall = now.wall;
         self.expire(now.instant);
         match event {
             Event::Tick => {}
-            Event::LeasesScanned { started: _, scan } => self.on_scanned(scan, now),
-            Event::ShardsListed { stream: _, shards } => self.on_listed(shards, now),
-            Event::LeaseWanted { .. } | Event::GapRecorded { .. } => {}
+            Event::LeasesScanned { started, scan } => self.on_scanned(started, scan, now),
+            Event::ShardsListed { stream, shards } => self.on_listed(stream, shards, now),
+            Event::LeaseWanted { key, stands } => self.on_wanted(&key, stands, now.instant),
+            Event::GapRecorded { id, stored } => self.on_gap_recorded(id, stored, now.instant),
             Event::LeaseCreated { key, outcome } => self.on_created(&key, outcome, now.instant),
-            Event::LeaseWritten { id, result } => self.on_written(id, result, now.instant),
+            Event::LeaseWritten { id, result } => self.on_written(id, result, now),
             Event::LeaseDeleted { key, gone } => self.on_deleted(&key, gone),
             Event::ShardRequested { token, request } => self.on_request(token, request, now),
             Event::ShardProgressed { token, progress } => self.on_progress(token, progress),
             Event::ShardStopped { token } => self.on_stopped(token),
-            Event::DrainRequested => self.on_drain_requested(),
+            Event::DrainRequested => self.on_drain_requested(now),
         }
         self.advance(now);
     }
@@ -159,10 +201,9 @@ impl Coordinator {
     /// When [`Event::Tick`] is due; `None` once everything is released.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let held = self.held.values().map(|held| held.next_deadline(&self.timing));
-        let recurring = [self.scan.deadline(), self.audit.deadline().filter(|_| self.table.is_known())];
+        let recurring = [self.scan.deadline(), self.listing_deadline(), self.ledger.deadline()];
         let recurring = recurring.into_iter().flatten().filter(|_| !self.is_draining());
-        held.chain(recurring).min()
+        recurring.chain(self.held.next_deadline()).chain(self.linger_until).min()
     }
 
     /// The number of leases held, those that wait for their parents included.
@@ -187,7 +228,7 @@ impl Coordinator {
         let held = self.held.get(&row.key);
         LeaseStatus {
             key: row.key.clone(),
-            stream: StreamIndex::default(),
+            stream: self.streams.index_of(&row.key).unwrap_or_default(),
             owner: row.owner.clone(),
             checkpoint: row.checkpoint.clone(),
             held: held.is_some(),
@@ -207,7 +248,9 @@ impl Coordinator {
         if !self.is_draining() {
             self.scan_if_due(now.instant);
             self.list_if_due(now.instant);
+            self.record_if_due(now.instant);
         }
+        self.end_linger(now.instant);
         self.advance_held(now.instant);
         self.end_drain();
     }

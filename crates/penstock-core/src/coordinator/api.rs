@@ -436,6 +436,21 @@ pub enum Report {
         /// What is wrong with it.
         problem: String,
     },
+    /// A row has the other form of key: the table serves one stream where this worker serves several, or the other way round.
+    /// Told once; everything is released and nothing taken any more.
+    OtherKeyForm {
+        /// The key.
+        found: LeaseKey,
+    },
+    /// No open lease covers these hash keys, although their rows were looked for several times: records may go unread.
+    HashRangeHole {
+        /// The stream.
+        stream: StreamIndex,
+        /// The first hash key that is not covered.
+        from: u128,
+        /// The last one.
+        to: u128,
+    },
     /// The rows belong to a stream of the same name that was created at another time: nothing of it is taken.
     StreamRecreated {
         /// The stream.

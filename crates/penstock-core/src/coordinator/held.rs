@@ -6,22 +6,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::api::{
-    Answer, HeldLease, LossReason, Progress, ShardRequest, StopReason, StreamIndex, WriteId, WriteResult,
-};
+use super::api::Answer;
+use super::api::{HeldLease, Progress, ShardRequest, Silence, StopReason, StreamIndex, WriteId, WriteResult};
+use super::flight::{self, Finished, Flight, Purpose, Stored, Verdict};
+use super::handover::Handover;
+use super::meter::Meter;
 use super::timing::Timing;
 use super::writes;
-use crate::ids::{LeaseKey, LeaseToken, WorkerId};
+use crate::ids::{HashRange, LeaseKey, LeaseToken, WorkerId};
 use crate::lease::{LeaseRow, LeaseWrite, WriteOutcome};
 use crate::mutant::{self, Mutant};
 use crate::position::{Position, RecordPosition};
 use crate::random::Random;
-use crate::time::{Instant, UnixMillis};
+use crate::time::{Instant, Now, UnixMillis};
 
 /// A lease that this worker holds.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) token: LeaseToken,
+    pub(super) stream: StreamIndex,
     pub(super) row: LeaseRow,
     /// When the take was first sent.
     pub(super) taken: Instant,
@@ -32,8 +35,14 @@ pub(super) struct Held {
     request: Option<ShardRequest>,
     ending: Option<Ending>,
     progress: Progress,
+    meter: Meter,
+    pub(super) handover: Handover,
+    /// Since when nobody has read the shard, until it is started.
+    silent_since: Option<Silence>,
     release: Option<Release>,
     renew_at: Instant,
+    /// What the shard covers, where the row does not say it: stored with the next renewal.
+    pub(super) learned_range: Option<HashRange>,
     /// Not before this, after a failure.
     retry_at: Option<Instant>,
     failures: u32,
@@ -53,10 +62,10 @@ pub(super) enum Stage {
 }
 
 /// That the lease is to be released once nothing else is to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Release {
+#[derive(Debug, Clone, Copy)]
+struct Release {
     /// How long not to take it again.
-    pub(super) cool_down: Option<Duration>,
+    cool_down: Option<Duration>,
 }
 
 /// How far the end of a shard has come.
@@ -70,76 +79,19 @@ struct Ending {
     failures: u32,
 }
 
-/// A write under way.
-#[derive(Debug)]
-struct Flight {
-    id: WriteId,
-    write: LeaseWrite,
-    purpose: Purpose,
-    first_sent: Instant,
-    /// Whether the outcome of an earlier sending is unknown: it may have been applied, or will be.
-    uncertain: bool,
-    /// When to send it again; `None` while an answer is due.
-    resend_at: Option<Instant>,
-}
-
-/// What a write is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Keeping the lease; carries progress.
-    Renewal,
-    /// The open request of the shard.
-    Request,
-    /// The first half of a shard's end.
-    Children,
-    /// The second half.
-    End,
-    /// Giving the lease back.
-    Release,
-}
-
-/// What the answer to a write means.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// The write is stored; the lease is proved.
-    Stored(Stored),
-    /// Nothing is decided yet.
-    Open,
-    /// A mutant only: an intent of unknown outcome is given up and the batch cut anew.
-    Recut,
-    /// The lease is no longer ours.
-    Lost {
-        reason: LossReason,
-        /// Who has it.
-        to: Option<WorkerId>,
-    },
-}
-
-/// What a stored write has brought.
-#[derive(Debug, Default)]
-pub(super) struct Stored {
-    /// The answer that the shard waits for.
-    pub(super) answer: Option<Answer>,
-    /// Whether the checkpoint moved.
-    pub(super) checkpointed: bool,
-    /// Set if the lease is no longer held, in order.
-    pub(super) finished: Option<Finished>,
-}
-
-/// How a lease was left in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finished {
-    /// The shard's end is stored.
-    Ended,
-    /// It was released.
-    Released(Release),
-}
-
 impl Held {
     /// A lease whose take is stored. The take was first sent at `taken`.
-    pub(super) fn new(token: LeaseToken, row: LeaseRow, taken: Instant, renew_at: Instant) -> Self {
+    pub(super) fn new(
+        token: LeaseToken,
+        stream: StreamIndex,
+        row: LeaseRow,
+        taken: Instant,
+        renew_at: Instant,
+        silent_since: Option<Silence>,
+    ) -> Self {
         Self {
             token,
+            stream,
             row,
             taken,
             stage: Stage::Waiting,
@@ -148,8 +100,12 @@ impl Held {
             request: None,
             ending: None,
             progress: Progress::default(),
+            meter: Meter::new(taken),
+            handover: Handover::default(),
+            silent_since,
             release: None,
             renew_at,
+            learned_range: None,
             retry_at: None,
             failures: 0,
         }
@@ -166,15 +122,21 @@ impl Held {
     }
 
     /// Starts the shard: the proof to hand to it.
-    pub(super) fn start(&mut self, timing: &Timing) -> HeldLease {
+    pub(super) fn start(&mut self, now: Instant, timing: &Timing) -> HeldLease {
         self.stage = Stage::Running;
+        self.meter = Meter::new(now);
         HeldLease {
             token: self.token,
             row: self.row.clone(),
             until: self.until(timing),
-            stream: StreamIndex::default(),
-            silent_since: None,
+            stream: self.stream,
+            silent_since: self.silent_since.take(),
         }
+    }
+
+    /// The shard has to wait: whatever silence there was is nobody's doing.
+    pub(super) fn keep_waiting(&mut self) {
+        self.silent_since = None;
     }
 
     /// Whether this write is under way.
@@ -188,9 +150,12 @@ impl Held {
     }
 
     /// Opens a request. `children` are the rows of the children, for the end of a shard.
-    pub(super) fn accept(&mut self, request: ShardRequest, children: VecDeque<LeaseRow>, now: Instant) {
+    pub(super) fn accept(&mut self, request: ShardRequest, children: VecDeque<LeaseRow>, now: Now) {
+        if matches!(request, ShardRequest::GiveUp { .. }) {
+            self.handover.on_left(now.wall);
+        }
         if matches!(request, ShardRequest::EndShard { .. }) {
-            let create_at = Some(now);
+            let create_at = Some(now.instant);
             self.ending = Some(Ending { to_create: children, create_at, children_named: false, failures: 0 });
         }
         self.request = Some(request);
@@ -198,7 +163,7 @@ impl Held {
 
     /// Takes in what the shard has settled; a checkpoint never moves back.
     pub(super) fn on_progress(&mut self, progress: Progress) {
-        let Progress { settled, lag, read: _, urgent } = progress;
+        let Progress { settled, lag, read, urgent } = progress;
         let known = self.progress.settled.as_ref().map(|(after, _)| after);
         if let Some((after, arrival)) = settled
             && known.is_none_or(|known| after > *known)
@@ -207,6 +172,7 @@ impl Held {
         }
         self.progress.lag = lag.or(self.progress.lag);
         self.progress.urgent |= urgent;
+        self.meter.on_read(read);
     }
 
     /// Asks for the release of the lease, after everything that is still to be written.
@@ -216,6 +182,30 @@ impl Held {
             self.request = None;
         }
         self.release.get_or_insert(Release { cool_down });
+    }
+
+    /// Looks at the wish in the row, if there is one. `rested` tells whether the lease may move again.
+    pub(super) fn on_wish(&mut self, me: &WorkerId, rested: bool) {
+        if self.release.is_some() || matches!(self.request, Some(ShardRequest::GiveUp { .. })) {
+            return;
+        }
+        self.handover.on_wish(&self.row, me, rested && self.ending.is_none());
+        if self.handover.assigns() && self.stage == Stage::Waiting {
+            self.release(None);
+        }
+    }
+
+    /// This worker ends, and `heir` is to have the lease, unless that is settled already.
+    pub(super) fn bequeath(&mut self, heir: WorkerId) {
+        self.handover.bequeath(heir);
+        if self.stage == Stage::Waiting {
+            self.release(None);
+        }
+    }
+
+    /// Whether the holder has said in the row that the lease goes to whoever asked for it, and the shard still runs.
+    pub(super) fn is_to_stop(&self) -> bool {
+        self.stage == Stage::Running && self.handover.assigns() && self.handover.is_granted(&self.row)
     }
 
     /// When this lease needs attention next.
@@ -240,7 +230,12 @@ impl Held {
             Some(_) => true,
             None => false,
         };
-        request || self.release.is_some() || (self.progress.urgent && self.settled().is_some())
+        request || self.release.is_some() || self.is_urgent()
+    }
+
+    /// Whether the next renewal is not to wait.
+    fn is_urgent(&self) -> bool {
+        (self.progress.urgent && self.settled().is_some()) || self.handover.is_untold(&self.row)
     }
 
     /// The row of a child that is to be created now.
@@ -280,6 +275,7 @@ impl Held {
         fresh: WriteId,
         me: &WorkerId,
         now: Instant,
+        timing: &Timing,
     ) -> Option<(WriteId, LeaseWrite)> {
         if let Some(flight) = &mut self.flight {
             flight.resend_at.take_if(|at| *at <= now)?;
@@ -289,7 +285,9 @@ impl Held {
             return None;
         }
         let (purpose, write) = self.next_write(me, now)?;
-        let flight = Flight { id: fresh, write, purpose, first_sent: now, uncertain: false, resend_at: None };
+        let (read, throughput) = self.meter.measure(now, timing, self.row.throughput).unzip();
+        let write = writes::with_throughput(write, throughput);
+        let flight = Flight { id: fresh, write, purpose, first_sent: now, read, uncertain: false, resend_at: None };
         let sent = (flight.id, flight.write.clone());
         self.flight = Some(flight);
         Some(sent)
@@ -306,6 +304,7 @@ impl Held {
             None => None,
         };
         if let Some(write) = request {
+            let write = self.handover.tell(write, &self.row);
             return Some((Purpose::Request, writes::with_lag(write, self.progress.lag)));
         }
         if self.release.is_some() {
@@ -329,12 +328,14 @@ impl Held {
     }
 
     fn release_write(&self, me: &WorkerId) -> (Purpose, LeaseWrite) {
-        (Purpose::Release, self.with_progress(writes::release(&self.row, me)))
+        (Purpose::Release, self.with_progress(self.handover.release(&self.row, me)))
     }
 
     fn renewal(&self, me: &WorkerId, now: Instant) -> Option<(Purpose, LeaseWrite)> {
-        let urgent = self.progress.urgent && self.settled().is_some();
-        (urgent || self.renew_at <= now).then(|| (Purpose::Renewal, self.with_progress(writes::renew(&self.row, me))))
+        (self.is_urgent() || self.renew_at <= now).then(|| {
+            let renewal = self.handover.tell(writes::renew(&self.row, me), &self.row);
+            (Purpose::Renewal, self.with_progress(renewal))
+        })
     }
 
     /// What is settled beyond the row's checkpoint. An open intent goes first: it may cover the same records.
@@ -349,7 +350,10 @@ impl Held {
     }
 
     fn with_progress(&self, write: LeaseWrite) -> LeaseWrite {
-        let write = writes::with_lag(write, self.progress.lag);
+        let mut write = writes::with_lag(write, self.progress.lag);
+        if self.row.hash_range.is_none() {
+            write.change.hash_range = self.learned_range;
+        }
         match self.settled() {
             Some(settled) => writes::with_checkpoint(write, &self.row, settled),
             None => write,
@@ -368,13 +372,15 @@ impl Held {
     ) -> Verdict {
         let Some(flight) = self.flight.take_if(|flight| flight.id == id) else { return Verdict::Open };
         match result {
-            WriteResult::Answered(WriteOutcome::Applied(_)) => Verdict::Stored(self.on_stored(flight, timing, random)),
-            WriteResult::Answered(WriteOutcome::Conflict(found)) => {
-                if is_own_success(&flight, &self.row, found.as_deref(), me) {
-                    return Verdict::Stored(self.on_stored(flight, timing, random));
-                }
-                loss(found.map(|found| *found), me)
+            WriteResult::Answered(WriteOutcome::Applied(row)) => {
+                Verdict::Stored(self.on_stored(flight, *row, timing, random))
             }
+            WriteResult::Answered(WriteOutcome::Conflict(Some(found)))
+                if flight.is_own_success(&self.row, &found, me) =>
+            {
+                Verdict::Stored(self.on_stored(flight, *found, timing, random))
+            }
+            WriteResult::Answered(WriteOutcome::Conflict(found)) => flight::loss(found.map(|found| *found), me),
             WriteResult::NotApplied if !flight.uncertain => {
                 self.retry_at = Some(self.back_off(now, timing, random));
                 Verdict::Open
@@ -404,14 +410,15 @@ impl Held {
         at
     }
 
-    fn on_stored(&mut self, flight: Flight, timing: &Timing, random: &mut Random) -> Stored {
-        let row = flight.write.change.apply(&self.row);
+    /// A write is stored, and left the row like this.
+    fn on_stored(&mut self, flight: Flight, row: LeaseRow, timing: &Timing, random: &mut Random) -> Stored {
         let checkpointed = row.checkpoint != self.row.checkpoint;
         self.row = row;
         self.proved = flight.first_sent;
         self.renew_at = timing.next_renewal(flight.first_sent, random);
         self.retry_at = None;
         self.failures = 0;
+        self.meter.on_stored(flight.read, flight.first_sent);
         self.on_progress_stored();
         let (answer, finished) = self.on_purpose_met(flight.purpose);
         Stored { answer, checkpointed, finished }
@@ -441,46 +448,27 @@ impl Held {
             Purpose::End => (self.request.take().map(|_| done), Some(Finished::Ended)),
             Purpose::Release => {
                 let asked = match self.request.take() {
-                    Some(ShardRequest::GiveUp { cool_down }) => Some(Release { cool_down: Some(cool_down) }),
+                    Some(ShardRequest::GiveUp { cool_down }) => Some(cool_down),
                     Some(_) | None => None,
                 };
-                let release = asked.or(self.release).unwrap_or(Release { cool_down: None });
-                (asked.map(|_| done), Some(Finished::Released(release)))
+                let cool_down = asked.or(self.release.and_then(|release| release.cool_down));
+                let to = self.handover.heir().cloned();
+                (asked.map(|_| done), Some(Finished::Released { cool_down, to }))
             }
         }
     }
 
     /// How a shard is stopped for this reason: nothing to do if it does not run.
-    pub(super) fn stop(&mut self, why: StopReason) -> Option<StopReason> {
+    pub(super) fn stop(&mut self, why: StopReason, wall: UnixMillis) -> Option<StopReason> {
         let tell = match self.stage {
             Stage::Running => true,
-            Stage::Stopping => why != StopReason::Drain,
+            Stage::Stopping => !matches!(why, StopReason::Drain | StopReason::HandOver),
             Stage::Waiting | Stage::Stopped => false,
         };
         if tell {
             self.stage = Stage::Stopping;
+            self.handover.on_left(wall);
         }
         tell.then_some(why)
-    }
-}
-
-/// Whether a rejected write of ours is what made the row as it was found. Only an earlier sending of the same bytes can have
-/// done so, and then the row is what the write leaves, attribute for attribute.
-fn is_own_success(flight: &Flight, before: &LeaseRow, found: Option<&LeaseRow>, me: &WorkerId) -> bool {
-    let Some(found) = found else { return false };
-    let naive = mutant::is(Mutant::KclConflictRule) || mutant::is(Mutant::RecutAfterUnknownIntent);
-    if naive && found.owner.as_ref() == Some(me) && found.counter == flight.write.change.counter {
-        return true;
-    }
-    flight.uncertain && flight.write.change.apply(before) == *found
-}
-
-fn loss(found: Option<LeaseRow>, me: &WorkerId) -> Verdict {
-    match found {
-        None => Verdict::Lost { reason: LossReason::Deleted, to: None },
-        Some(LeaseRow { owner: Some(owner), .. }) if owner != *me => {
-            Verdict::Lost { reason: LossReason::Taken, to: Some(owner) }
-        }
-        Some(_) => Verdict::Lost { reason: LossReason::Changed, to: None },
     }
 }

@@ -1,12 +1,13 @@
-//! Parents before children: whether a shard may start, which rows are missing, and which are of no more use.
+//! Parents before children: whether a shard may start, and which rows are of no more use.
 //!
-//! Pure functions over the rows and a listing. That a parent has no row means nothing by itself: it is done only if the
-//! service no longer lists it, or if a child of it has moved, which it could only do after that parent's end.
+//! Pure functions over the rows and the listings. That a parent has no row means nothing by itself: it is done only if the
+//! service no longer lists it, or if a child of it has moved, which it could only do after that parent's end. One listing
+//! without a shard is not believed: it takes two in a row.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::api::{InitialPosition, StreamSettings};
+use super::api::StreamSettings;
 use super::observation::Table;
 use crate::ids::{HashRange, LeaseCounter, LeaseKey, ShardId};
 use crate::lease::LeaseRow;
@@ -14,7 +15,7 @@ use crate::position::Position;
 use crate::shard::{ChildShard, ShardListing};
 use crate::time::{Instant, UnixMillis};
 
-/// All shards that the service listed.
+/// All shards of a stream that the service listed.
 #[derive(Debug)]
 pub(super) struct Listing {
     /// When the listing was asked for: what happened before is in it.
@@ -27,13 +28,56 @@ impl Listing {
         Self { begun, shards: shards.into_iter().map(|shard| (shard.id.clone(), shard)).collect() }
     }
 
+    pub(super) fn get(&self, shard: &ShardId) -> Option<&ShardListing> {
+        self.shards.get(shard)
+    }
+
     pub(super) fn lists(&self, shard: &ShardId) -> bool {
         self.shards.contains_key(shard)
     }
 
+    /// All shards, in the order of their ids.
+    pub(super) fn shards(&self) -> impl Iterator<Item = &ShardListing> {
+        self.shards.values()
+    }
+
     /// The parents of a shard, as far as the listing knows.
-    fn parents<'a>(&'a self, shard: &ShardId) -> impl Iterator<Item = &'a ShardId> + use<'a> {
+    pub(super) fn parents<'a>(&'a self, shard: &ShardId) -> impl Iterator<Item = &'a ShardId> + use<'a> {
         self.shards.get(shard).into_iter().flat_map(|shard| &shard.parents)
+    }
+}
+
+/// The last two listings of a stream.
+#[derive(Debug)]
+pub(super) struct Looks {
+    pub(super) latest: Option<Listing>,
+    before: Option<Listing>,
+}
+
+impl Looks {
+    pub(super) const fn new() -> Self {
+        Self { latest: None, before: None }
+    }
+
+    pub(super) fn add(&mut self, listing: Listing) {
+        self.before = self.latest.replace(listing);
+    }
+
+    /// Whether there are two of them.
+    pub(super) const fn are_two(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// Whether neither of two listings shows a shard.
+    fn miss(&self, shard: &ShardId) -> bool {
+        let missing = |listing: &Option<Listing>| listing.as_ref().is_some_and(|listing| !listing.lists(shard));
+        missing(&self.latest) && missing(&self.before)
+    }
+
+    /// What a shard covers, if a listing shows it.
+    pub(super) fn hash_range(&self, shard: &ShardId) -> Option<HashRange> {
+        let looks = [&self.latest, &self.before];
+        looks.into_iter().flatten().find_map(|listing| listing.get(shard)).map(|shard| shard.hash_range)
     }
 }
 
@@ -50,176 +94,75 @@ pub(super) enum Gate {
 
 /// Whether the shard of `row`, whose lease was taken at `taken`, may start. `patience` is how much later a listing must have
 /// begun to be believed even though it does not show the shard itself.
-pub(super) fn gate(
-    row: &LeaseRow,
-    taken: Instant,
-    table: &Table,
-    listing: Option<&Listing>,
-    patience: Duration,
-) -> Gate {
-    // Every row with progress names its parents, so one look over the table answers for all of them.
-    let passed = table.parents_of_progress();
-    let parent_gate = |parent: &ShardId| match table.row_of(parent) {
-        Some(parent) if parent.checkpoint == Position::ShardEnd => Gate::Open,
-        Some(_) => Gate::Closed,
-        None if table.contains_shard(parent) => Gate::Closed,
-        // LATEST is enough for the shard itself: it was asked to ignore what came before. It proves nothing to a sibling.
-        None if row.checkpoint > Position::TrimHorizon || passed.contains(parent) => Gate::Open,
-        None => absent_parent(parent, &row.key.shard_id(), taken, listing, patience),
+pub(super) fn gate(row: &LeaseRow, taken: Instant, table: &Table, looks: &Looks, patience: Duration) -> Gate {
+    let parent_gate = |parent: &ShardId| {
+        let key = row.key.sibling(parent);
+        match table.get(&key) {
+            Some(parent) if parent.row.checkpoint == Position::ShardEnd => Gate::Open,
+            Some(_) => Gate::Closed,
+            None if table.contains(&key) => Gate::Closed,
+            // LATEST is enough for the shard itself: it was asked to ignore what came before. It proves nothing to a sibling.
+            None if row.checkpoint > Position::TrimHorizon || table.was_passed(&key) => Gate::Open,
+            None => absent_parent(parent, &row.key.shard_id(), taken, looks, patience),
+        }
     };
     row.parents.iter().map(parent_gate).max().unwrap_or(Gate::Open)
 }
 
-/// A parent that is neither in the table nor in the listing is done, if the listing cannot be older than the parent: it shows
-/// the child, or it began well after the child was known.
-fn absent_parent(
-    parent: &ShardId,
-    child: &ShardId,
-    taken: Instant,
-    listing: Option<&Listing>,
-    patience: Duration,
-) -> Gate {
-    match listing {
-        // It may get a row, or be trimmed; nobody but a later listing will tell us of the latter.
-        Some(listing) if listing.lists(parent) => Gate::NeedsListing,
-        Some(listing) if listing.lists(child) || listing.begun >= taken.after(patience) => Gate::Open,
-        Some(_) | None => Gate::NeedsListing,
-    }
-}
-
-/// The rows that are missing, oldest shards first: every listed shard without a row, but for those that were passed by a
-/// descendant and, starting at the tip, closed ones that nobody waits for.
-pub(super) fn missing_rows(
-    listing: &Listing,
-    table: &Table,
-    stream: &StreamSettings,
-    wall: UnixMillis,
-) -> Vec<LeaseRow> {
-    let passed = passed_shards(listing, table, Position::has_progress);
-    let awaited = awaited_shards(listing, table, &passed);
-    // LATEST lets a shard ignore what came before it, until another shard waits for that.
-    let ignored = passed_shards(listing, table, |checkpoint| *checkpoint > Position::TrimHorizon);
-    let mut missing: Vec<&ShardListing> = listing
-        .shards
-        .values()
-        .filter(|shard| !table.contains_shard(&shard.id))
-        .filter(|shard| awaited.contains(&shard.id) || !ignored.contains(&shard.id))
-        .collect();
-    missing.sort_by(|a, b| a.starting_sequence.cmp(&b.starting_sequence).then_with(|| a.id.cmp(&b.id)));
-    let row = |shard: &ShardListing| {
-        let awaited = awaited.contains(&shard.id);
-        let (checkpoint, start) = first_position(shard, awaited, listing, table, stream.initial_position, wall)?;
-        let mut row = new_row(&shard.id, &shard.parents, shard.hash_range, stream, wall);
-        row.checkpoint = checkpoint;
-        row.start = start;
-        Some(row)
+/// A parent that is neither in the table nor in two listings is done, if neither listing can be older than the parent: it
+/// shows the child, or it began well after the child was known.
+fn absent_parent(parent: &ShardId, child: &ShardId, taken: Instant, looks: &Looks, patience: Duration) -> Gate {
+    let gone = |listing: &Option<Listing>| {
+        listing.as_ref().is_some_and(|listing| {
+            !listing.lists(parent) && (listing.lists(child) || listing.begun >= taken.after(patience))
+        })
     };
-    missing.into_iter().filter_map(row).collect()
+    // Where it is listed it may get a row, or be trimmed; nobody but a later listing will tell us of the latter.
+    if gone(&looks.latest) && gone(&looks.before) { Gate::Open } else { Gate::NeedsListing }
 }
 
-/// Where a shard without a row starts; `None` if it needs none.
-fn first_position(
-    shard: &ShardListing,
-    awaited: bool,
-    listing: &Listing,
-    table: &Table,
-    initial: InitialPosition,
-    wall: UnixMillis,
-) -> Option<(Position, Option<UnixMillis>)> {
-    if ancestor_has_row(shard, listing, table) {
-        return Some((Position::TrimHorizon, None));
+/// The row of a child that the last response of its parent named. It begins at its oldest record, except that what comes
+/// before a pinned time is left out in the child as it was in a parent that had nothing behind that time.
+pub(super) fn child_row(child: &ChildShard, parent: &LeaseRow, stream: &StreamSettings, wall: UnixMillis) -> LeaseRow {
+    let mut row = new_row(&child.id, &child.parents, child.hash_range, stream, wall);
+    if let LeaseRow { checkpoint: Position::AtTimestamp, start: Some(start), .. } = parent {
+        row.checkpoint = Position::AtTimestamp;
+        row.start = Some(*start);
     }
-    match initial {
-        InitialPosition::TrimHorizon => Some((Position::TrimHorizon, None)),
-        InitialPosition::Timestamp(time) => Some((Position::AtTimestamp, Some(time))),
-        InitialPosition::Latest if shard.is_open() || awaited => {
-            // A row that could not be created together with the others must not begin later than they did.
-            let start = table.earliest_start().map_or(wall, |start| start.min(wall));
-            Some((Position::Latest, Some(start)))
-        }
-        InitialPosition::Latest => None,
-    }
-}
-
-fn ancestor_has_row(shard: &ShardListing, listing: &Listing, table: &Table) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut open: Vec<&ShardId> = shard.parents.iter().collect();
-    while let Some(ancestor) = open.pop() {
-        if table.contains_shard(ancestor) {
-            return true;
-        }
-        if seen.insert(ancestor) {
-            open.extend(listing.parents(ancestor));
-        }
-    }
-    false
-}
-
-/// The ancestors without a row of the shards whose checkpoint is `beyond` them.
-fn passed_shards<'a>(
-    listing: &'a Listing,
-    table: &'a Table,
-    beyond: impl Fn(&Position) -> bool,
-) -> BTreeSet<&'a ShardId> {
-    let moved = table.rows().filter(|row| beyond(&row.checkpoint));
-    let mut passed = BTreeSet::new();
-    let mut open: Vec<&ShardId> =
-        moved.flat_map(|row| row.parents.iter().chain(listing.parents(&row.key.shard_id()))).collect();
-    while let Some(shard) = open.pop() {
-        if !table.contains_shard(shard) && passed.insert(shard) {
-            open.extend(listing.parents(shard));
-        }
-    }
-    passed
-}
-
-/// The listed shards without a row that a row waits for, directly or through others.
-fn awaited_shards(listing: &Listing, table: &Table, passed: &BTreeSet<&ShardId>) -> BTreeSet<ShardId> {
-    let waiting = table.rows().filter(|row| row.checkpoint <= Position::TrimHorizon);
-    let mut open: Vec<&ShardId> = waiting.flat_map(|row| &row.parents).collect();
-    let mut awaited = BTreeSet::new();
-    while let Some(shard) = open.pop() {
-        let absent = listing.lists(shard) && !table.contains_shard(shard) && !passed.contains(shard);
-        if absent && awaited.insert(shard.clone()) {
-            open.extend(listing.parents(shard));
-        }
-    }
-    awaited
-}
-
-/// The row of a child that the last response of its parent named.
-pub(super) fn child_row(child: &ChildShard, stream: &StreamSettings, wall: UnixMillis) -> LeaseRow {
-    new_row(&child.id, &child.parents, child.hash_range, stream, wall)
+    row
 }
 
 /// A new row at `TRIM_HORIZON`, with a counter that no earlier row under this key had.
-fn new_row(
+pub(super) fn new_row(
     shard: &ShardId,
     parents: &BTreeSet<ShardId>,
     hash_range: HashRange,
     stream: &StreamSettings,
     wall: UnixMillis,
 ) -> LeaseRow {
-    let mut row = LeaseRow::new(LeaseKey::single_stream(shard), LeaseCounter(wall.as_secs()), Position::TrimHorizon);
+    let key = LeaseKey::of(stream.id.as_ref(), shard);
+    let mut row = LeaseRow::new(key, LeaseCounter(wall.as_secs()), Position::TrimHorizon);
     row.parents.clone_from(parents);
     row.hash_range = Some(hash_range);
     row.stream_created = Some(stream.created);
     row
 }
 
-/// Completed rows that are of no more use: the service no longer lists the shard, so nobody can create the row again to any
-/// effect, and no parent's row is left that would need it.
-pub(super) fn useless_rows(listing: &Listing, table: &Table) -> Vec<(LeaseKey, LeaseCounter)> {
-    if listing.shards.is_empty() {
+/// Completed rows of a stream that are of no more use: the service no longer lists the shard, so nobody can create the row
+/// again to any effect; no parent's row is left that would need it; and every child has its row, or is itself not listed
+/// any more, so that none of them would be taken for a shard that nobody has read up to.
+pub(super) fn useless_rows(looks: &Looks, table: &Table, stream: &StreamSettings) -> Vec<(LeaseKey, LeaseCounter)> {
+    let Some(listing) = looks.latest.as_ref().filter(|listing| listing.shards().next().is_some()) else {
         // A stream has shards. Whatever this answer means, it is no reason to delete.
         return Vec::new();
-    }
+    };
     table
-        .iter()
+        .of_stream(stream)
         .filter(|observed| observed.row.checkpoint == Position::ShardEnd && observed.since <= listing.begun)
         .map(|observed| &observed.row)
-        .filter(|row| !listing.lists(&row.key.shard_id()))
-        .filter(|row| !row.parents.iter().any(|parent| table.contains_shard(parent)))
+        .filter(|row| looks.miss(&row.key.shard_id()))
+        .filter(|row| !row.parents.iter().any(|parent| table.contains(&row.key.sibling(parent))))
+        .filter(|row| row.children.iter().all(|child| looks.miss(child) || table.contains(&row.key.sibling(child))))
         .map(|row| (row.key.clone(), row.counter))
         .collect()
 }

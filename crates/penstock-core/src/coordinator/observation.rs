@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{LeaseKey, ShardId};
+use super::api::StreamSettings;
+use crate::ids::LeaseKey;
 use crate::lease::{LeaseRow, Scan, UnreadableRow};
 use crate::position::Position;
 use crate::time::{Instant, UnixMillis};
@@ -17,6 +18,8 @@ pub(super) struct Table {
     rows: BTreeMap<LeaseKey, Observed>,
     unreadable: BTreeMap<LeaseKey, String>,
     vanished: BTreeMap<LeaseKey, Vanished>,
+    /// The shards of which a child has settled something.
+    passed: BTreeSet<LeaseKey>,
     scanned: bool,
 }
 
@@ -34,6 +37,14 @@ pub(super) struct Vanished {
     pub(super) noticed: Instant,
     /// Its last known checkpoint.
     pub(super) checkpoint: Position,
+    /// The start that was pinned in it.
+    pub(super) start: Option<UnixMillis>,
+}
+
+impl Vanished {
+    fn of(row: LeaseRow, noticed: Instant) -> Self {
+        Self { noticed, checkpoint: row.checkpoint, start: row.start }
+    }
 }
 
 impl Table {
@@ -41,9 +52,10 @@ impl Table {
     pub(super) fn observe(&mut self, scan: Scan, now: Instant) -> Vec<UnreadableRow> {
         self.scanned = true;
         let mut before = std::mem::take(&mut self.rows);
+        self.passed = scan.rows.iter().flat_map(passed_by).collect();
         for row in scan.rows {
             let since = match before.remove(&row.key) {
-                Some(known) if known.row == row => known.since,
+                Some(known) if is_unmoved(&known.row, &row) => known.since,
                 Some(_) | None => now,
             };
             self.vanished.remove(&row.key);
@@ -52,7 +64,7 @@ impl Table {
         let fresh = self.note_unreadable(scan.unreadable);
         for (key, observed) in before {
             if !self.unreadable.contains_key(&key) {
-                self.vanished.insert(key, Vanished { noticed: now, checkpoint: observed.row.checkpoint });
+                self.vanished.insert(key, Vanished::of(observed.row, now));
             }
         }
         fresh
@@ -72,13 +84,14 @@ impl Table {
 
     /// Takes in a row as our own write left it at `now`.
     pub(super) fn record(&mut self, row: LeaseRow, now: Instant) {
+        self.passed.extend(passed_by(&row));
         self.rows.insert(row.key.clone(), Observed { row, since: now });
     }
 
     /// A write of ours found no row.
     pub(super) fn on_missing(&mut self, key: &LeaseKey, now: Instant) {
         if let Some(observed) = self.rows.remove(key) {
-            self.vanished.insert(key.clone(), Vanished { noticed: now, checkpoint: observed.row.checkpoint });
+            self.vanished.insert(key.clone(), Vanished::of(observed.row, now));
         }
     }
 
@@ -102,20 +115,8 @@ impl Table {
         self.rows.contains_key(key) || self.unreadable.contains_key(key)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.unreadable.is_empty()
-    }
-
     pub(super) fn get(&self, key: &LeaseKey) -> Option<&Observed> {
         self.rows.get(key)
-    }
-
-    pub(super) fn row_of(&self, shard: &ShardId) -> Option<&LeaseRow> {
-        self.rows.get(&LeaseKey::single_stream(shard)).map(|observed| &observed.row)
-    }
-
-    pub(super) fn contains_shard(&self, shard: &ShardId) -> bool {
-        self.contains(&LeaseKey::single_stream(shard))
     }
 
     /// All rows, in the order of their keys.
@@ -131,20 +132,52 @@ impl Table {
         self.vanished.get(key)
     }
 
-    /// A creation time that belongs to another stream than the one created at `stream`.
-    pub(super) fn foreign_stream(&self, stream: UnixMillis) -> Option<UnixMillis> {
-        self.rows().filter_map(|row| row.stream_created).find(|created| *created != stream)
+    /// The rows of one stream, in the order of their keys.
+    pub(super) fn of_stream(&self, stream: &StreamSettings) -> impl Iterator<Item = &Observed> + use<'_> {
+        let prefix = stream.id.as_ref().map_or_else(String::new, |id| format!("{id}:"));
+        let first = LeaseKey::new(&prefix);
+        self.rows
+            .range(first..)
+            .map(|(_, observed)| observed)
+            .take_while(move |observed| observed.row.key.as_str().starts_with(&prefix))
+    }
+
+    /// Whether there is a row of the stream, readable or not.
+    pub(super) fn knows_stream(&self, stream: &StreamSettings) -> bool {
+        let prefix = stream.id.as_ref().map_or_else(String::new, |id| format!("{id}:"));
+        let unreadable = self.unreadable.keys().any(|key| key.as_str().starts_with(&prefix));
+        unreadable || self.of_stream(stream).next().is_some()
+    }
+
+    /// The keys of the rows of a stream that cannot be read.
+    pub(super) fn unreadable_of(&self, stream: &StreamSettings) -> impl Iterator<Item = &LeaseKey> + use<'_> {
+        let prefix = stream.id.as_ref().map_or_else(String::new, |id| format!("{id}:"));
+        self.unreadable.keys().filter(move |key| key.as_str().starts_with(&prefix))
     }
 
     /// The earliest pinned start: when the application began to read this stream.
-    pub(super) fn earliest_start(&self) -> Option<UnixMillis> {
-        self.rows().filter_map(|row| row.start).min()
+    pub(super) fn earliest_start(&self, stream: &StreamSettings) -> Option<UnixMillis> {
+        let vanished = self.vanished.iter().filter(|(key, _)| key.stream_id() == stream.id);
+        let starts = self.of_stream(stream).filter_map(|observed| observed.row.start);
+        starts.chain(vanished.filter_map(|(_, vanished)| vanished.start)).min()
     }
 
-    /// The shards of which a child has settled something, as the rows name their parents.
-    pub(super) fn parents_of_progress(&self) -> BTreeSet<&ShardId> {
-        self.rows().filter(|row| row.checkpoint.has_progress()).flat_map(|row| &row.parents).collect()
+    /// Whether a child of the shard under this key has settled something, as the rows name their parents.
+    pub(super) fn was_passed(&self, key: &LeaseKey) -> bool {
+        self.passed.contains(key)
     }
+}
+
+/// Whether the holder of a lease has written nothing: the row is the same but for a wish, which anybody may have set.
+fn is_unmoved(before: &LeaseRow, now: &LeaseRow) -> bool {
+    before.counter == now.counter
+        && (before == now || LeaseRow { wanted: now.wanted.clone(), ..before.clone() } == *now)
+}
+
+/// The keys of the parents of a row that has progress.
+fn passed_by(row: &LeaseRow) -> impl Iterator<Item = LeaseKey> + use<'_> {
+    let parents = row.checkpoint.has_progress().then_some(&row.parents);
+    parents.into_iter().flatten().map(|parent| row.key.sibling(parent))
 }
 
 #[cfg(test)]
@@ -183,6 +216,15 @@ mod tests {
         changed.unknown = Some([7; 32]);
         table.observe(scan(vec![changed]), at(5));
         assert_eq!(table.get(&row(1).key).unwrap().since, at(5));
+    }
+
+    #[test]
+    fn a_wish_keeps_no_dead_lease_young() {
+        let mut table = Table::default();
+        table.observe(scan(vec![row(1)]), at(1));
+        let wanted = LeaseRow { wanted: Some(WorkerId::new("w")), ..row(1) };
+        table.observe(scan(vec![wanted.clone()]), at(5));
+        assert_eq!(table.get(&wanted.key).map(|observed| (&observed.row, observed.since)), Some((&wanted, at(1))));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::api::{Commit, CoordinatorSettings, InitialPosition, StreamSettings};
 use crate::ids::{ShardId, WorkerId};
 use crate::lease::{Change, Expect, Field, LeaseRow, LeaseWrite};
 use crate::position::{Position, RecordPosition};
+use crate::throughput::Throughput;
 use crate::time::UnixMillis;
 
 /// Makes `settings.worker` the owner of a row, if it still has the observed counter, owner, checkpoint and intent. A row that
@@ -37,6 +38,9 @@ pub(super) fn take(
         start: pinned_start(row, stream.initial_position, wall),
         stream_created: stamp(row.stream_created, stream.created),
         wanted: removal(row.wanted.as_ref()),
+        granted: removal(row.granted.as_ref()),
+        left: removal(row.left.as_ref()),
+        taken_by: Field::Set(me.clone()),
         ..Change::counter(row.counter.next())
     };
     LeaseWrite { key: row.key.clone(), expect, change }
@@ -56,6 +60,26 @@ pub(super) fn with_lag(mut write: LeaseWrite, lag: Option<u64>) -> LeaseWrite {
     write
 }
 
+/// Records what is read through the lease; rides on any write.
+pub(super) fn with_throughput(mut write: LeaseWrite, throughput: Option<Throughput>) -> LeaseWrite {
+    if let Some(throughput) = throughput {
+        write.change.throughput = Field::Set(throughput);
+    }
+    write
+}
+
+/// Says who is to have the lease next; rides on any write.
+pub(super) fn with_grant(mut write: LeaseWrite, to: &WorkerId) -> LeaseWrite {
+    write.change.granted = Field::Set(to.clone());
+    write
+}
+
+/// Says no to whoever wants the lease; rides on any write.
+pub(super) fn with_refusal(mut write: LeaseWrite) -> LeaseWrite {
+    write.change.wanted = Field::Remove;
+    write
+}
+
 /// Moves the checkpoint with a write, where no intent is involved.
 pub(super) fn with_checkpoint(
     mut write: LeaseWrite,
@@ -65,7 +89,7 @@ pub(super) fn with_checkpoint(
     write.expect.checkpoint = Some(row.checkpoint.clone());
     write.expect.intent = Some(None);
     write.change.checkpoint = Some(Position::After(after.clone()));
-    write.change.owner_switches = Some(0);
+    write.change.owner_switches = Some(switches_with_checkpoint(&write));
     write.change.arrival = Field::Set(*arrival);
     write
 }
@@ -116,14 +140,40 @@ pub(super) fn end(row: &LeaseRow, me: &WorkerId) -> LeaseWrite {
     write.change.checkpoint = Some(Position::ShardEnd);
     write.change.owner = Field::Remove;
     write.change.owner_switches = Some(0);
+    write.change.wanted = removal(row.wanted.as_ref());
+    write.change.granted = removal(row.granted.as_ref());
     write
 }
 
-/// Writes the owner out.
-pub(super) fn release(row: &LeaseRow, me: &WorkerId) -> LeaseWrite {
+/// Writes the owner out. The row says who is to have the lease next, if that is settled, and when it was
+/// read last; a wish that nobody answered stays.
+pub(super) fn release(row: &LeaseRow, me: &WorkerId, heir: Option<&WorkerId>, left: Option<UnixMillis>) -> LeaseWrite {
     let mut write = renew(row, me);
     write.change.owner = Field::Remove;
+    write.change.wanted = removal(row.wanted.as_ref().and(heir));
+    write.change.granted = match heir {
+        Some(heir) => Field::Set(heir.clone()),
+        None => removal(row.granted.as_ref()),
+    };
+    write.change.left = left.map_or(Field::Keep, Field::Set);
     write
+}
+
+/// Makes another worker the owner: as if it had taken the lease, but for its own first write.
+pub(super) fn assign(row: &LeaseRow, me: &WorkerId, to: &WorkerId, left: Option<UnixMillis>) -> LeaseWrite {
+    let mut write = renew(row, me);
+    write.change.owner = Field::Set(to.clone());
+    write.change.owner_switches = Some(row.owner_switches + 1);
+    write.change.wanted = removal(row.wanted.as_ref());
+    write.change.granted = removal(row.granted.as_ref());
+    write.change.left = left.map_or(Field::Keep, Field::Set);
+    write.change.taken_by = Field::Set(to.clone());
+    write
+}
+
+/// What `write` leaves of the owner switches if it also moves the checkpoint: an assignment counts as one after it.
+fn switches_with_checkpoint(write: &LeaseWrite) -> u64 {
+    u64::from(matches!(write.change.owner, Field::Set(_)))
 }
 
 /// Where a row without a position is to start from, if that is not pinned yet.

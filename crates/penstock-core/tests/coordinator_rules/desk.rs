@@ -330,8 +330,12 @@ pub(crate) fn ids(shards: &[u32]) -> BTreeSet<ShardId> {
     shards.iter().map(|shard| id(*shard)).collect()
 }
 
-pub(crate) fn range(shard: u32) -> HashRange {
-    HashRange { start: u128::from(shard) * 1000, end: u128::from(shard) * 1000 + 999 }
+/// Every shard covers everything, so that any of them is enough for a stream that is whole.
+pub(crate) const RANGE: HashRange = HashRange::ALL;
+
+/// A part of it, another one for each number.
+pub(crate) fn range(number: u32) -> HashRange {
+    HashRange { start: u128::from(number) * 1000, end: u128::from(number) * 1000 + 999 }
 }
 
 /// An open shard.
@@ -339,7 +343,7 @@ pub(crate) fn shard(number: u32, parents: &[u32]) -> ShardListing {
     ShardListing {
         id: id(number),
         parents: ids(parents),
-        hash_range: range(number),
+        hash_range: RANGE,
         starting_sequence: SequenceNumber::parse(&format!("{}", number + 1)).expect("digits"),
         ending_sequence: None,
     }
@@ -351,13 +355,13 @@ pub(crate) fn closed(number: u32, parents: &[u32]) -> ShardListing {
 }
 
 pub(crate) fn child(number: u32, parents: &[u32]) -> ChildShard {
-    ChildShard { id: id(number), parents: ids(parents), hash_range: range(number) }
+    ChildShard { id: id(number), parents: ids(parents), hash_range: RANGE }
 }
 
 pub(crate) fn row(number: u32, parents: &[u32], checkpoint: Position) -> LeaseRow {
     let mut row = LeaseRow::new(key(number), LeaseCounter(100), checkpoint);
     row.parents = ids(parents);
-    row.hash_range = Some(range(number));
+    row.hash_range = Some(RANGE);
     row.stream_created = Some(CREATED);
     row
 }

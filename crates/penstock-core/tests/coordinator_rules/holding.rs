@@ -326,5 +326,5 @@ fn statuses_show_the_table_as_last_seen_or_written() {
     let statuses = desk.coordinator.statuses();
     let [status] = &statuses[..] else { panic!("one lease") };
     assert!(status.held && status.intent_open && !status.waits_for_parents);
-    assert_eq!((&status.owner, status.hash_range), (&Some(me()), Some(range(0))));
+    assert_eq!((&status.owner, status.hash_range), (&Some(me()), Some(RANGE)));
 }

@@ -2,6 +2,7 @@
 
 mod desk;
 mod drain;
+mod handover;
 mod hierarchy;
 mod holding;
 mod taking;

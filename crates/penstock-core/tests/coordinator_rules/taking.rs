@@ -139,15 +139,6 @@ fn a_lease_whose_take_was_answered_too_late_is_not_held() {
 }
 
 #[test]
-fn a_steal_moves_one_lease_of_the_most_loaded_worker() {
-    let mut desk = Desk::new(settings());
-    (0..4).for_each(|number| desk.put(owned(number, "other")));
-    desk.run_for(SECOND);
-    assert_eq!(desk.coordinator.held(), 1);
-    assert!(matches!(&desk.reports()[..], [Report::Taken { stolen: true, .. }]));
-}
-
-#[test]
 fn a_stream_created_anew_is_never_read_with_old_checkpoints() {
     let mut desk = Desk::new(settings());
     desk.put(penstock_core::lease::LeaseRow {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use penstock_core::coordinator::api::Report;
+use penstock_core::ids::LeaseKey;
 
 use super::FirstScan;
 use crate::metrics::count_as_f64;
@@ -66,8 +67,16 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
                  or set leases.mode = \"peer\" if it is of the KCL 2"
             )));
         }
+        Report::OtherKeyForm { found } => return Some(Consequence::Refuse(other_key_form(&found))),
         Report::UnreadableRow { key, problem } => {
             tracing::error!(worker = %board.worker, shard = %key, problem, "a lease row cannot be read, its shard is left alone");
+        }
+        Report::HashRangeHole { stream, from, to } => {
+            let stream = board.stream(stream);
+            tracing::error!(
+                worker = %board.worker, %stream, from, to,
+                "no lease covers these hash keys, and listing the shards did not help: their records are not read"
+            );
         }
         Report::StreamRecreated { index, rows, stream: created } => {
             let stream = board.stream(index);
@@ -85,6 +94,14 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         }
     }
     None
+}
+
+fn other_key_form(found: &LeaseKey) -> String {
+    let (is, set) = if found.stream_id().is_some() { ("several streams", "multi") } else { ("one stream", "single") };
+    format!(
+        "the lease table has keys for {is} (such as {found}), which is not what leases.keys says: set leases.keys = \"{set}\", or \
+         stop all workers and rewrite the table with `penstock leases convert`"
+    )
 }
 
 /// A call to the lease table, or for the list of shards, failed. The coordinator decides when it is made again.

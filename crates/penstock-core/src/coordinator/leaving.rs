@@ -1,0 +1,126 @@
+//! Letting go of leases: to whoever asks for one, and of all of them when the worker ends.
+//!
+//! A worker that ends names an heir for each lease and reads on for a while, so that every heir knows; then it stops, and what
+//! it releases is taken at once. Without others it stops at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::api::{Command, StopReason};
+use super::assignment::Lease;
+use super::held::{Held, Stage};
+use super::{Coordinator, Mode};
+use crate::ids::{LeaseKey, WorkerId};
+use crate::time::{Instant, Now};
+
+impl Coordinator {
+    /// Answers the wish in the row of a held lease, and stops the shard once the row says so.
+    pub(super) fn on_wish(&mut self, key: &LeaseKey, now: Now) {
+        let me = &self.settings.worker;
+        let Some(held) = self.held.get_mut(key) else { return };
+        match self.mode {
+            Mode::Working => held.on_wish(me, now.instant.since(held.taken) >= self.timing.rest()),
+            Mode::OtherKeyForm | Mode::Draining | Mode::Drained => {
+                if let Some(asker) = held.row.wanted.clone().filter(|asker| asker != me) {
+                    held.bequeath(asker);
+                }
+            }
+        }
+        if held.is_to_stop() {
+            let (token, why) = (held.token, held.stop(StopReason::HandOver, self.wall));
+            self.commands.extend(why.map(|why| Command::StopShard { key: key.clone(), token, why }));
+        }
+    }
+
+    pub(super) fn on_drain_requested(&mut self, now: Now) {
+        if self.is_draining() {
+            return;
+        }
+        self.mode = Mode::Draining;
+        if self.settings.longest_linger.is_zero() || !self.choose_heirs(now.instant) {
+            return self.stop_all();
+        }
+        self.linger_until = Some(now.instant.after(self.timing.linger(self.settings.longest_linger)));
+    }
+
+    /// Names the next owner of each held lease, the least loaded first; false if there is none to be seen.
+    fn choose_heirs(&mut self, now: Instant) -> bool {
+        let mut loads = self.loads_of_others(now);
+        if loads.is_empty() {
+            return false;
+        }
+        let keys: Vec<LeaseKey> = self.held.iter().map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            let Some(held) = self.held.get_mut(key) else { continue };
+            let settled = held.handover.heir().or(held.row.wanted.as_ref()).filter(|heir| loads.contains_key(heir));
+            let least = || loads.iter().min_by_key(|(_, load)| **load).map(|(worker, _)| worker);
+            let Some(heir) = settled.or_else(least).cloned() else { continue };
+            *loads.entry(heir.clone()).or_default() += 1;
+            held.bequeath(heir);
+        }
+        true
+    }
+
+    /// The other workers that can take over, as the table shows them, with the leases that they have or are about to have.
+    fn loads_of_others(&self, now: Instant) -> BTreeMap<WorkerId, usize> {
+        let me = self.me();
+        let leases = self.leases(now);
+        let mut loads: BTreeMap<WorkerId, usize> = BTreeMap::new();
+        let mut staying = BTreeSet::new();
+        for lease in leases.iter().filter(|lease| lease.is_open()) {
+            let Some(owner) = lease.live_owner(me) else { continue };
+            let next = lease.row.granted.as_ref();
+            for worker in [Some(owner), lease.row.wanted.as_ref(), next].into_iter().flatten() {
+                loads.entry(worker.clone()).or_default();
+            }
+            // Who gives everything away is leaving too.
+            if next.is_none_or(|next| next == owner) {
+                staying.insert(owner);
+            }
+            *loads.entry(next.unwrap_or(owner).clone()).or_default() += 1;
+        }
+        let owners: BTreeSet<&WorkerId> = leases.iter().filter_map(|lease: &Lease<'_>| lease.live_owner(me)).collect();
+        loads.retain(|worker, _| worker != me && (staying.contains(worker) || !owners.contains(worker)));
+        loads
+    }
+
+    /// Ends the time in which a worker that ends reads on.
+    pub(super) fn end_linger(&mut self, now: Instant) {
+        if self.linger_until.is_some_and(|until| until <= now) {
+            self.stop_all();
+        }
+    }
+
+    /// Stops what runs; what does not is released at once.
+    pub(super) fn stop_all(&mut self) {
+        self.linger_until = None;
+        self.stop_which(|_| true);
+    }
+
+    /// Stops what runs of some leases, and releases the others of them at once.
+    pub(super) fn stop_which(&mut self, which: impl Fn(&Held) -> bool) {
+        let leases = self.held.iter().filter(|(_, held)| which(held));
+        let keys: Vec<LeaseKey> = leases.map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            self.release_unstarted(key);
+            let Some(held) = self.held.get_mut(key) else { continue };
+            let (token, why) = (held.token, held.stop(StopReason::Drain, self.wall));
+            self.commands.extend(why.map(|why| Command::StopShard { key: key.clone(), token, why }));
+        }
+    }
+
+    pub(super) fn release_unstarted(&mut self, key: &LeaseKey) {
+        if self.held.get(key).is_some_and(|held| held.stage == Stage::Waiting)
+            && let Some(held) = self.held.get_mut(key)
+        {
+            held.release(None);
+        }
+    }
+
+    pub(super) fn end_drain(&mut self) {
+        if self.mode == Mode::Draining && self.held.is_empty() && self.takes.is_empty() {
+            self.mode = Mode::Drained;
+            self.linger_until = None;
+            self.commands.push_back(Command::Drained);
+        }
+    }
+}
