@@ -248,6 +248,8 @@ pub(crate) struct FakeStream {
     pub(crate) fetch_faults: Faults,
     pub(crate) opened: Mutex<Vec<OpenAt>>,
     pub(crate) fetched_at: Mutex<Vec<tokio::time::Instant>>,
+    /// The same for each shard.
+    pub(crate) fetched_of: Mutex<BTreeMap<ShardId, Vec<tokio::time::Instant>>>,
     pub(crate) page: usize,
     pub(crate) created: Mutex<UnixMillis>,
 }
@@ -275,6 +277,7 @@ impl FakeStream {
             fetch_faults: Faults::default(),
             opened: Mutex::default(),
             fetched_at: Mutex::default(),
+            fetched_of: Mutex::default(),
             page: 10,
             created: Mutex::new(UnixMillis(START.0 - 1_000)),
         };
@@ -363,6 +366,7 @@ impl ShardSource for FakeStream {
 
     async fn fetch(&self, shard: &ShardId, iterator: &ShardIterator, max_records: u32) -> Result<Fetched, SeamError> {
         self.fetched_at.lock().unwrap().push(tokio::time::Instant::now());
+        self.fetched_of.lock().unwrap().entry(shard.clone()).or_default().push(tokio::time::Instant::now());
         tokio::time::sleep(Duration::from_millis(10)).await;
         self.fetch_faults.next("GetRecords")?;
         let shards = self.shards.lock().unwrap();
@@ -671,6 +675,15 @@ pub(crate) fn shard(
     stream: &Arc<FakeStream>,
     checkpoint: Position,
 ) -> (Arc<ShardContext>, mpsc::Receiver<KeeperMessage>) {
+    shard_with(stream, checkpoint, Arc::default())
+}
+
+/// The same with a gap ledger of the caller's.
+pub(crate) fn shard_with(
+    stream: &Arc<FakeStream>,
+    checkpoint: Position,
+    ledger: Arc<FakeGaps>,
+) -> (Arc<ShardContext>, mpsc::Receiver<KeeperMessage>) {
     let clock = Clock::simulated(START);
     let settings = settings("w-1");
     let metrics = Arc::new(Metrics::register());
@@ -680,12 +693,8 @@ pub(crate) fn shard(
     let key = LeaseKey::new("shardId-000000000000");
     let worker = Arc::new(WorkerContext {
         clock,
-        streams: vec![Arc::new(Stream {
-            index: StreamIndex(0),
-            source: stream.clone(),
-            description: stream.description(),
-        })],
-        ledger: Arc::<FakeGaps>::default(),
+        streams: vec![Arc::new(Stream::new(StreamIndex(0), stream.clone(), stream.description()))],
+        ledger,
         budget,
         metrics,
         board,

@@ -15,6 +15,7 @@ use penstock_core::batch::SealReason;
 use penstock_core::coordinator::api::{GapReason, LossReason};
 
 use crate::ports::SetAsideReason;
+use crate::shard::pulse::Wait;
 
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
@@ -69,6 +70,8 @@ pub mod name {
         GAPS = "penstock_gaps_total";
         /// Entries of the gap ledger that nobody acknowledged.
         GAPS_OPEN = "penstock_gaps_open";
+        /// Shards that made no progress, by what they waited for.
+        SHARD_STALLS = "penstock_shard_stalls_total";
         /// Calls of a seam that failed.
         CALL_ERRORS = "penstock_call_errors_total";
         /// Time that readers waited for memory.
@@ -132,6 +135,11 @@ pub fn describe() {
         Unit::Count,
         "ranges of records that may be missing by someone else's doing, by reason"
     );
+    describe_counter!(
+        name::SHARD_STALLS,
+        Unit::Count,
+        "shards that made no progress beyond all time-outs, by what they waited for"
+    );
     describe_counter!(name::CALL_ERRORS, Unit::Count, "failed calls, by operation and class");
     describe_counter!(name::BUDGET_WAIT, Unit::Milliseconds, "time that readers waited for memory");
     describe_counter!(
@@ -164,6 +172,7 @@ fn announce() {
     zero(name::OBJECTS, "closed_by", &closed_by.map(SealReason::as_str));
     zero(name::OBJECTS, "closed_by", &["replay"]);
     zero(name::GAPS, "reason", &GapReason::ALL.map(GapReason::as_str));
+    zero(name::SHARD_STALLS, "on", &Wait::counted().map(Wait::as_str).collect::<Vec<_>>());
 }
 
 /// A counter with one label.
@@ -219,6 +228,7 @@ pub struct Metrics {
     lease_losses: Family,
     objects: Family,
     gaps: Family,
+    stalls: Family,
     gaps_open: Vec<(GapReason, Gauge)>,
     fetched_total: AtomicU64,
     delivered_total: AtomicU64,
@@ -244,6 +254,8 @@ pub struct Totals {
     pub gaps: BTreeMap<&'static str, u64>,
     /// Leases that were lost, by reason.
     pub lease_losses: BTreeMap<&'static str, u64>,
+    /// How often a shard made no progress, by what it waited for.
+    pub stalls: BTreeMap<&'static str, u64>,
 }
 
 impl Totals {
@@ -283,6 +295,7 @@ impl Metrics {
             lease_losses: Family::new(name::LEASE_LOSSES, "reason"),
             objects: Family::new(name::OBJECTS, "closed_by"),
             gaps: Family::new(name::GAPS, "reason"),
+            stalls: Family::new(name::SHARD_STALLS, "on"),
             gaps_open: GapReason::ALL
                 .into_iter()
                 .filter(|reason| !reason.is_information())
@@ -306,6 +319,7 @@ impl Metrics {
             in_flight: self.in_flight_total.load(Ordering::Relaxed),
             gaps: self.gaps.totals(),
             lease_losses: self.lease_losses.totals(),
+            stalls: self.stalls.totals(),
         }
     }
 
@@ -326,6 +340,10 @@ impl Metrics {
         for (reason, gauge) in &self.gaps_open {
             gauge.set(count_as_f64(count(*reason) as u64));
         }
+    }
+
+    pub(crate) fn stalled(&self, on: &'static str) {
+        self.stalls.add(on, 1);
     }
 
     pub(crate) fn call_failed(&self, operation: &'static str, class: &'static str) {

@@ -2,7 +2,10 @@
 
 pub(crate) mod context;
 pub(crate) mod deliverer;
+pub(crate) mod gaps;
+pub(crate) mod look;
 pub(crate) mod pipeline;
+pub(crate) mod pulse;
 pub(crate) mod reader;
 pub(crate) mod resume;
 pub(crate) mod tenure;

@@ -1,19 +1,21 @@
 //! What the tasks of one shard share: the worker's things, the shard's identity, its tenure, its account of problems.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use penstock_core::backoff::Backoff;
-use penstock_core::coordinator::api::{GapReason, StreamIndex};
-use penstock_core::ids::LeaseKey;
+use penstock_core::coordinator::api::{Commit, ShardRequest, StreamIndex};
+use penstock_core::position::Position;
 use penstock_core::random::Random;
-use penstock_core::time::Now;
+use penstock_core::time::{Instant, Now, UnixMillis};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::tenure::Tenure;
+pub(crate) use super::gaps::GapLog;
+use super::look::Looks;
+use super::pulse::{Part, Pulse, Wait};
+use super::tenure::{LeaseLost, Tenure};
 use crate::budget::MemoryBudget;
 use crate::clock::Clock;
 use crate::gate::SinkGate;
@@ -49,11 +51,22 @@ pub(crate) struct Stream {
     pub(crate) source: Arc<dyn ShardSource>,
     /// As it was at the start.
     pub(crate) description: StreamDescription,
+    looks: Looks,
 }
 
 impl Stream {
     pub(crate) fn new(index: StreamIndex, source: Arc<dyn ShardSource>, description: StreamDescription) -> Self {
-        Self { index, source, description }
+        Self { index, source, description, looks: Looks::default() }
+    }
+
+    /// What the service says of the stream, asked at `at` or later, once for all who ask.
+    pub(crate) async fn described_since(
+        &self,
+        at: Instant,
+        clock: &Clock,
+        limit: Duration,
+    ) -> Result<StreamDescription, SeamError> {
+        self.looks.since(at, clock, self.source.as_ref(), limit).await
     }
 
     /// Makes sure that the stream was not created again under its name.
@@ -62,29 +75,10 @@ impl Stream {
     }
 }
 
-/// The gaps that were told, so that a shard that starts again does not tell of the same one again.
-#[derive(Debug, Default)]
-pub(crate) struct GapLog(Mutex<BTreeSet<(LeaseKey, GapReason, String)>>);
-
 impl WorkerContext {
     /// Why the records of a shard are given up that was cut off.
     pub(crate) fn cut_reason(&self) -> AbandonReason {
         if self.out_of_grace.load(Ordering::Relaxed) { AbandonReason::GracePeriod } else { AbandonReason::LeaseLost }
-    }
-
-    /// Says that records may be missing: a line in the log and a count, once per gap.
-    pub(crate) fn gap(&self, lease: &LeaseKey, reason: GapReason, range: &str) {
-        let new = {
-            let mut told = self.gaps.0.lock().unwrap_or_else(PoisonError::into_inner);
-            told.insert((lease.clone(), reason, range.to_owned()))
-        };
-        if new {
-            self.metrics.gap(reason.as_str());
-            tracing::error!(
-                shard = %lease, reason = reason.as_str(), range,
-                "records may be missing by someone else's doing"
-            );
-        }
     }
 
     /// A stream of random numbers of its own for each purpose, so that a run repeats whatever else happens.
@@ -113,6 +107,36 @@ pub(crate) struct ShardContext {
 }
 
 impl ShardContext {
+    /// What the shard's parts wait for.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.tenure.pulse
+    }
+
+    /// Asks for something to be recorded in the row and waits until it is, or until the shard is cut off.
+    pub(crate) async fn request(&self, part: Part, request: ShardRequest) -> Result<(), LeaseLost> {
+        self.pulse().waits(part, Wait::Lease);
+        let recorded = tokio::select! {
+            // Biased: nothing is recorded for a shard that is cut off.
+            biased;
+            () = self.cut.cancelled() => Err(LeaseLost),
+            recorded = self.tenure.request(request) => recorded,
+        };
+        self.pulse().waits(part, Wait::Working);
+        recorded
+    }
+
+    /// What tells the row that all that arrived up to `until` is settled, where its checkpoint `at` is a record and it says so
+    /// for a time that is a good part of the retention earlier, or for none. The checkpoint stays where it is.
+    pub(crate) fn settled_until(&self, at: &Position, known: Option<UnixMillis>, until: UnixMillis) -> Option<Commit> {
+        // Often enough that a worker that is gone for long still leaves a time within the retention, and rare as a write.
+        let worth = (self.stream.description.retention / 4).max(Duration::from_secs(60));
+        if known.is_some_and(|known| until.since(known) < worth) {
+            return None;
+        }
+        let after = at.record()?.clone();
+        Some(Commit { from: at.clone(), after, arrival: until, chain: None, intent: None, next: None })
+    }
+
     /// A fetch was answered with so many bytes of payload. The first of a tenure ends the silence of the shard.
     pub(crate) fn answered(&self, now: Now, behind: Duration, bytes: u64) {
         if let Some(silence) = self.cell.answered(now, behind, bytes) {
@@ -123,21 +147,21 @@ impl ShardContext {
     /// Counts, shows and logs a failed call to the stream, the `failures`th in a row. `again` is when it is tried again.
     pub(crate) fn read_failed(&self, error: &SeamError, failures: u32, again: Duration) {
         self.cell.read_problem(error.to_string());
-        self.tell(error, failures, again);
+        self.tell(error, failures, again, "a call failed");
     }
 
     /// The same of a call to the sink.
     pub(crate) fn call_failed(&self, error: &SeamError, failures: u32, again: Duration) {
         self.cell.problem(error.to_string());
-        self.tell(error, failures, again);
+        self.tell(error, failures, again, "a call failed");
     }
 
-    fn tell(&self, error: &SeamError, failures: u32, again: Duration) {
+    /// Counts a failed call, and logs it ever more rarely: many shards may meet the same trouble for hours.
+    pub(super) fn tell(&self, error: &SeamError, failures: u32, again: Duration, what: &str) {
         self.worker.metrics.call_failed(error.operation, error.class.as_str());
-        // Ever more rarely: many shards may meet the same trouble for hours.
         if failures.is_power_of_two() {
             let (stream, shard, class) = (&self.identity.stream, &self.identity.shard, error.class.as_str());
-            tracing::warn!(%stream, %shard, class, error = %chain(error), failures, ?again, "a call failed");
+            tracing::warn!(%stream, %shard, class, error = %chain(error), failures, ?again, "{what}");
         }
     }
 }

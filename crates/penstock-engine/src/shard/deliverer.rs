@@ -8,10 +8,13 @@ pub(crate) mod objects;
 pub(crate) mod put;
 pub(crate) mod replay;
 
+use std::time::Duration;
+
 use penstock_core::batch::SealReason;
 use penstock_core::checkpoint::{OutOfOrder, SettledTwice};
 use penstock_core::intent::codec::IntentTooLarge;
 
+use super::pulse::Wait;
 use super::resume::NoStart;
 use super::tenure::LeaseLost;
 use crate::ports::{SeamError, WriterError};
@@ -63,6 +66,9 @@ pub(crate) enum ShardError {
     /// A part of the pipeline panicked.
     #[error("the {0} panicked: {1}")]
     Panicked(&'static str, String),
+    /// A part of the pipeline does not move, beyond all its time-outs.
+    #[error("no progress for {1:?}: it waits for {what}", what = .0.as_str())]
+    StandsStill(Wait, Duration),
     /// A batch was sealed that is not there.
     #[error("there was no batch to seal ({0})")]
     NothingToSeal(SealReason),

@@ -15,6 +15,7 @@ use super::context::{ShardContext, backoff, chain};
 use super::deliverer::calls::{CallDeliverer, CallRoute};
 use super::deliverer::objects::ObjectDeliverer;
 use super::deliverer::{Delivered, ShardError, Stopped, replay};
+use super::pulse::{Part as Place, Verdict, Wait, Watchdog};
 use super::reader::{CHUNKS_IN_CHANNEL, Reader};
 use super::resume::ReadFrom;
 use crate::ports::ObjectSink;
@@ -52,7 +53,9 @@ pub(crate) async fn run(ctx: Arc<ShardContext>, sink: ShardSink) -> TenureEnd {
     let mut failures = 0_u32;
     loop {
         let began = ctx.worker.clock.now().instant;
-        let error = match run_once(&ctx, &sink).await {
+        let ended = run_once(&ctx, &sink).await;
+        ctx.pulse().rest();
+        let error = match ended {
             Ok(Delivered::Ended) => return TenureEnd::Ended,
             Ok(Delivered::Drained) => return TenureEnd::Drained,
             Err(Stopped::Lost) => return TenureEnd::Cut,
@@ -112,8 +115,10 @@ async fn run_once(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<Delivered
         biased;
         () = ctx.cut.cancelled() => return Err(Stopped::Lost),
         () = ctx.drain.cancelled() => return Ok(Delivered::Drained),
-        row = prepared(ctx, sink) => row?,
+        row = watched(ctx, prepared(ctx, sink)) => row?,
     };
+    // Its parts go on in its place.
+    ctx.pulse().rest();
     ctx.cell.note(|facts| {
         facts.phase = ShardPhase::Running;
         facts.checkpoint = row.checkpoint.clone();
@@ -139,20 +144,86 @@ async fn run_once(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<Delivered
             tasks.spawn(async move { Part::Deliverer(deliverer.run().await) });
         }
     }
-    let delivered = outcome(&mut tasks).await;
+    let delivered = watched(ctx, outcome(&mut tasks)).await;
     tasks.shutdown().await;
     delivered
+}
+
+/// Goes on until `work` ends, or until a part of the shard is found standing still. `work` is dropped then.
+async fn watched<T>(ctx: &ShardContext, work: impl Future<Output = Result<T, Stopped>>) -> Result<T, Stopped> {
+    let mut work = std::pin::pin!(work);
+    let mut watchdog = Watchdog::new(&ctx.worker.settings.time_outs);
+    let mut said = Said::default();
+    loop {
+        tokio::select! {
+            // Biased: what has ended does not stand still.
+            biased;
+            ended = &mut work => return ended,
+            // Not on the worker's clock: while the machine is suspended nobody moves.
+            () = tokio::time::sleep(watchdog.interval()) => {}
+        }
+        match watchdog.look(ctx.pulse()) {
+            Verdict::Well => said.is_well(ctx),
+            Verdict::Waits(on, lasted) => said.waits(ctx, on, lasted),
+            Verdict::StandsStill(on, lasted) => {
+                ctx.worker.metrics.stalled(on.as_str());
+                return Err(ShardError::StandsStill(on, lasted).into());
+            }
+        }
+    }
+}
+
+/// What was said of a wait that lasts.
+#[derive(Default)]
+struct Said {
+    last: Option<(Wait, Duration)>,
+    /// As it stands in the cell.
+    problem: Option<String>,
+}
+
+impl Said {
+    /// Shown at every look, counted once, logged ever more rarely.
+    fn waits(&mut self, ctx: &ShardContext, on: Wait, lasted: Duration) {
+        let problem = format!("no progress for {lasted:?}: waits for {}", on.as_str());
+        if self.last.is_none_or(|(before, _)| before != on) {
+            ctx.worker.metrics.stalled(on.as_str());
+        }
+        if self.last.is_none_or(|(before, at)| before != on || lasted >= at * 2) {
+            self.last = Some((on, lasted));
+            let (stream, shard) = (&ctx.identity.stream, &ctx.identity.shard);
+            tracing::warn!(%stream, %shard, waits_for = on.as_str(), ?lasted, "the shard makes no progress");
+        }
+        // What somebody else said of it tells more.
+        ctx.cell.note(|facts| {
+            if facts.problem.is_none() || facts.problem == self.problem {
+                facts.problem = Some(problem.clone());
+                self.problem = Some(problem);
+            }
+        });
+    }
+
+    fn is_well(&mut self, ctx: &ShardContext) {
+        let Self { last: Some(_), problem } = std::mem::take(self) else { return };
+        ctx.cell.note(|facts| {
+            if problem.is_some() && facts.problem == problem {
+                facts.problem = None;
+            }
+        });
+    }
 }
 
 /// What is done before anything is read: the sink answers, the row is known, its intent is settled.
 async fn prepared(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<LeaseRow, Stopped> {
     ctx.cell.note(|facts| facts.phase = ShardPhase::WaitingForSink);
+    ctx.pulse().waits(Place::Pipeline, Wait::Sink);
     if ctx.worker.gate.opened().await.is_none() {
         return Err(ShardError::Gone("probe of the sink").into());
     }
+    ctx.pulse().waits(Place::Pipeline, Wait::Lease);
     let row = ctx.tenure.row().await?;
     let Some(intent) = &row.intent else { return Ok(row) };
     ctx.cell.note(|facts| facts.phase = ShardPhase::Replaying);
+    ctx.pulse().waits(Place::Pipeline, Wait::Working);
     let objects = match sink {
         ShardSink::Objects(sink) => Some(sink),
         ShardSink::Calls(_) => None,

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use penstock_core::backoff::Backoff;
 use penstock_core::chunk::Chunk;
-use penstock_core::coordinator::api::GapReason;
 use penstock_core::position::SequenceNumber;
 use penstock_core::random::Random;
 use penstock_core::shard::ChildShard;
-use penstock_core::time::{Instant, UnixMillis};
+use penstock_core::time::{Instant, Now, UnixMillis};
 use tokio::sync::mpsc;
 
 use super::context::{ShardContext, backoff, chain};
+use super::pulse::{Part, Wait};
 use super::resume::ReadFrom;
 use crate::budget::Permit;
-use crate::ports::{ErrorClass, Fetched, OpenAt, SeamError, ShardIterator};
+use crate::ports::{ErrorClass, Fetched, OpenAt, SeamError, ShardIterator, StreamDescription};
 
 /// Chunks between reader and deliverer: one to work on next while another is read.
 pub(crate) const CHUNKS_IN_CHANNEL: usize = 2;
@@ -31,8 +31,10 @@ const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 const FULL_PAGE_PAUSE: Duration = Duration::from_secs(5);
 /// Between attempts that only an operator can make succeed: permissions, keys, a stream that is gone.
 const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
-/// The service does not trim to the second.
+/// The service does not trim to the second, and clocks differ.
 const TRIM_SLACK: Duration = Duration::from_secs(60);
+/// How often it is told that a shard is at its tip, where it lies idle.
+const TIP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a reader hands downstream.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub(crate) enum ReaderItem {
     },
     /// The tip was reached and there was no record from the start on. At most once.
     NothingThere,
+    /// Everything that arrived up to this time was handed on, and a while ago. Only said where there is room.
+    AtTip(UnixMillis),
     /// The shard is closed and read to its end.
     End {
         /// The children that its last response named; none if the shard is gone.
@@ -69,8 +73,12 @@ pub(crate) struct Reader {
     failures: u32,
     /// Whether an iterator that was refused was replaced since the last success.
     replaced: bool,
-    /// Whether the next iterator follows upon trouble: the stream may have been created again meanwhile.
+    /// Whether the next iterator follows upon trouble, or upon nothing at all: the stream may have been created again meanwhile.
     doubtful: bool,
+    /// When it was last told that the shard is read to its tip, or was there for the first time.
+    tip_told: Option<Instant>,
+    /// What the stream keeps, and when it was asked.
+    kept: Option<(Instant, Duration)>,
     retries: Backoff,
     random: Random,
 }
@@ -87,6 +95,7 @@ impl Reader {
     pub(crate) fn new(ctx: Arc<ShardContext>, from: ReadFrom, out: mpsc::Sender<ReaderItem>) -> Self {
         let salt = ctx.tenure.token.0;
         let random = ctx.worker.random(ctx.identity.shard.as_str(), salt);
+        let from_nowhere = from.checkpoint.is_none();
         Self {
             ctx,
             from,
@@ -98,7 +107,10 @@ impl Reader {
             last_page: 0,
             failures: 0,
             replaced: false,
-            doubtful: false,
+            // Who has no checkpoint would read whatever stands under the name, also a stream that was created again.
+            doubtful: from_nowhere,
+            tip_told: None,
+            kept: None,
             retries: backoff(Duration::from_millis(250), Duration::from_secs(10)),
             random,
         }
@@ -112,6 +124,7 @@ impl Reader {
                 State::Opening => self.open().await,
                 State::Fetching(iterator) => self.fetch(iterator).await,
                 State::Ended(children) => {
+                    self.waits(Wait::Deliverer);
                     // If nobody listens any more, the shard is being stopped.
                     let _stopped = self.out.send(ReaderItem::End { children }).await;
                     return;
@@ -128,6 +141,7 @@ impl Reader {
             Some(sequence) => OpenAt::After(sequence.clone()),
             None => self.from.at.clone(),
         };
+        self.waits(Wait::Stream);
         let limit = self.ctx.worker.settings.time_outs.describe;
         let opened = tokio::time::timeout(limit, self.ctx.stream.source.open(&self.ctx.identity.shard, &at)).await;
         match opened.unwrap_or_else(|_| Err(SeamError::timed_out("GetShardIterator", self.subject(), limit))) {
@@ -165,18 +179,23 @@ impl Reader {
     // === Fetching ===
 
     async fn fetch(&mut self, iterator: ShardIterator) -> State {
+        self.waits(Wait::Pause);
         self.ctx.worker.clock.sleep_until(self.next_fetch).await;
         let waited_from = self.ctx.worker.clock.now().instant;
+        self.waits(Wait::Memory);
         let mut permit = self.ctx.worker.budget.acquire_fetch().await;
+        self.waits(Wait::FetchSlot);
         let slot = self.ctx.worker.fetches.acquire().await.expect("the semaphore of fetches is never closed");
-        let began = self.ctx.worker.clock.now().instant;
-        let waited = u64::try_from(began.since(waited_from).as_millis()).unwrap_or(u64::MAX);
+        self.waits(Wait::Fetch);
+        let began = self.ctx.worker.clock.now();
+        let waited = u64::try_from(began.instant.since(waited_from).as_millis()).unwrap_or(u64::MAX);
         self.ctx.worker.metrics.budget_wait.increment(waited);
         let limit = self.ctx.worker.settings.time_outs.fetch;
         let max = self.ctx.worker.settings.source.max_records_per_fetch;
         let fetched =
             tokio::time::timeout(limit, self.ctx.stream.source.fetch(&self.ctx.identity.shard, &iterator, max)).await;
         drop(slot);
+        self.waits(Wait::Working);
         match fetched.unwrap_or_else(|_| Err(SeamError::timed_out("GetRecords", self.subject(), limit))) {
             Ok(fetched) => {
                 permit.shrink_to(fetched.chunk.memory());
@@ -189,7 +208,7 @@ impl Reader {
         }
     }
 
-    async fn on_fetched(&mut self, fetched: Fetched, permit: Permit, used: ShardIterator, began: Instant) -> State {
+    async fn on_fetched(&mut self, fetched: Fetched, permit: Permit, used: ShardIterator, began: Now) -> State {
         let Fetched { chunk, next, behind, children } = fetched;
         if next.is_none() && children.is_empty() {
             let error = SeamError::new(
@@ -200,43 +219,69 @@ impl Reader {
             );
             return self.retry(&error, State::Fetching(used)).await;
         }
+        // Before anything is waited for: what arrives later was not in this answer.
+        let now = self.ctx.worker.clock.now();
         self.failures = 0;
         self.replaced = false;
-        self.notice_outrun().await;
-        let now = self.ctx.worker.clock.now();
-        let behind_by = i64::try_from(behind.as_millis()).unwrap_or(i64::MAX);
-        self.read_until = Some(UnixMillis(now.wall.0.saturating_sub(behind_by)));
         self.ctx.answered(now, behind, chunk.payload_bytes());
         self.last_page = chunk.payload_bytes();
-        self.next_fetch = began.after(self.pace(behind));
+        self.next_fetch = began.instant.after(self.pace(behind));
+        let nothing_left = behind.is_zero() || next.is_none();
+        let noticed = match self.gap_before(&chunk, nothing_left, now).await {
+            Ok(noticed) => noticed,
+            Err(error) => return self.retry(&error, State::Fetching(used)).await,
+        };
+        if let Some(gap) = noticed
+            && self.ctx.try_record_gap(&gap).await.is_err()
+        {
+            // It is waited for with empty hands, since others need the memory. Then this is read again: more may be gone.
+            drop((chunk, permit));
+            self.ctx.record_gap(Part::Reader, &gap).await;
+            return State::Fetching(used);
+        }
+        let behind_by = i64::try_from(behind.as_millis()).unwrap_or(i64::MAX);
+        self.read_until = Some(UnixMillis(now.wall.0.saturating_sub(behind_by)));
         tracing::debug!(
             shard = %self.ctx.identity.shard, records = chunk.len(), bytes = self.last_page, behind = ?behind, "fetched"
         );
-        let nothing_left = behind.is_zero() || next.is_none();
+        let at_tip = nothing_left && chunk.is_empty();
         if self.hand_on(chunk, permit, nothing_left).await.is_err() {
             return State::Abandoned;
+        }
+        if at_tip {
+            self.tell_tip(began);
         }
         next.map_or(State::Ended(children), State::Fetching)
     }
 
     async fn hand_on(&mut self, chunk: Chunk, permit: Permit, nothing_left: bool) -> Result<(), Unheard> {
+        self.waits(Wait::Deliverer);
         if chunk.is_empty() {
             if nothing_left && !self.arrived {
                 self.arrived = true;
-                self.notice_expired().await;
                 self.out.send(ReaderItem::NothingThere).await.map_err(|_| Unheard)?;
             }
             return Ok(());
         }
-        if !self.arrived {
-            self.arrived = true;
-            self.notice_trimmed(&chunk);
-        }
+        self.arrived = true;
         let last = chunk.record(chunk.len() - 1).sequence;
         let last = SequenceNumber::parse(last).expect("checked when the chunk was built");
         self.out.send(ReaderItem::Chunk { chunk, permit }).await.map_err(|_| Unheard)?;
         self.handed = Some(last);
         Ok(())
+    }
+
+    /// The fetch that began then found nothing, and the shard is at its tip.
+    fn tell_tip(&mut self, began: Now) {
+        let told = *self.tip_told.get_or_insert(began.instant);
+        if began.instant.since(told) < TIP_INTERVAL || (self.handed.is_none() && self.from.checkpoint.is_none()) {
+            return;
+        }
+        self.tip_told = Some(began.instant);
+        // Clocks differ, and a record may be shown a while after it arrived.
+        let until = began.wall.0.saturating_sub(i64::try_from(TRIM_SLACK.as_millis()).unwrap_or(i64::MAX));
+        // Whoever is busy with chunks can do without.
+        let _no_room = self.out.try_send(ReaderItem::AtTip(UnixMillis(until)));
     }
 
     /// The least time from the beginning of this fetch to that of the next.
@@ -277,6 +322,7 @@ impl Reader {
         let delay = self.retries.delay(self.failures, &mut self.random);
         self.failures = self.failures.saturating_add(1);
         self.ctx.read_failed(error, self.failures, delay);
+        self.waits(Wait::Pause);
         self.ctx.worker.clock.sleep(delay).await;
         then
     }
@@ -288,6 +334,7 @@ impl Reader {
         self.failures = self.failures.saturating_add(1);
         self.ctx.worker.metrics.call_failed(error.operation, error.class.as_str());
         tracing::debug!(shard = %self.ctx.identity.shard, error = %error, again = ?delay, "throttled");
+        self.waits(Wait::Pause);
         self.ctx.worker.clock.sleep(delay).await;
         then
     }
@@ -299,6 +346,7 @@ impl Reader {
             stream = %self.ctx.identity.stream, shard = %self.ctx.identity.shard, class = error.class.as_str(),
             error = %chain(error), again = ?OPERATOR_PAUSE, "the shard cannot be read until this is mended"
         );
+        self.waits(Wait::Operator);
         self.ctx.worker.clock.sleep(OPERATOR_PAUSE).await;
         then
     }
@@ -308,7 +356,7 @@ impl Reader {
         self.doubtful = true;
         match self.shard_is_gone().await {
             Ok(true) => {
-                self.ctx.worker.gap(&self.ctx.identity.lease, GapReason::ShardExpired, &self.unread());
+                self.record_expired().await;
                 State::Ended(Vec::new())
             }
             Ok(false) => self.wait_for_operator(error, State::Opening).await,
@@ -317,79 +365,33 @@ impl Reader {
     }
 
     async fn shard_is_gone(&self) -> Result<bool, SeamError> {
-        let stream = &self.ctx.stream;
-        self.look_at_stream(async {
-            stream.is_the_same().await?;
-            let shards = stream.source.list_shards().await?;
-            Ok(!shards.iter().any(|shard| shard.id == self.ctx.identity.shard))
-        })
-        .await
+        self.stream_is_the_same().await?;
+        let limit = self.ctx.worker.settings.time_outs.describe;
+        let listed = tokio::time::timeout(limit, self.ctx.stream.source.list_shards()).await;
+        let listed = listed.unwrap_or_else(|_| Err(SeamError::timed_out("ListShards", self.subject(), limit)));
+        self.ctx.worker.board.stream_looked_at(self.ctx.stream.index, listed.as_ref().err());
+        Ok(!listed?.iter().any(|shard| shard.id == self.ctx.identity.shard))
     }
 
     async fn stream_is_the_same(&self) -> Result<(), SeamError> {
-        self.look_at_stream(self.ctx.stream.is_the_same()).await
-    }
-
-    async fn look_at_stream<T>(&self, look: impl Future<Output = Result<T, SeamError>>) -> Result<T, SeamError> {
-        let limit = self.ctx.worker.settings.time_outs.describe;
-        let looked = tokio::time::timeout(limit, look).await;
-        let looked =
-            looked.unwrap_or_else(|_| Err(SeamError::timed_out("DescribeStreamSummary", self.subject(), limit)));
+        let described = self.describe().await;
+        let looked = described.and_then(|stream| stream.is_of(self.ctx.stream.description.created));
         self.ctx.worker.board.stream_looked_at(self.ctx.stream.index, looked.as_ref().err());
         looked
     }
 
-    // === Gaps ===
-
-    /// Nothing is there any more, and the checkpoint is older than what the stream keeps: what came after it may be gone too.
-    async fn notice_expired(&self) {
+    /// The stream as it is at this moment, or later.
+    async fn describe(&self) -> Result<StreamDescription, SeamError> {
         let worker = &self.ctx.worker;
-        let Some(checkpoint) = &self.from.checkpoint else { return };
-        let Some(arrival) = checkpoint.arrival else { return };
-        self.notice_older_than_kept(worker.clock.now().wall.since(arrival)).await;
+        self.waits(Wait::Stream);
+        self.ctx
+            .stream
+            .described_since(worker.clock.now().instant, &worker.clock, worker.settings.time_outs.describe)
+            .await
     }
 
-    /// Between the last answer and this one more time has passed than the stream keeps records: the service goes on in silence
-    /// with the oldest that it has.
-    async fn notice_outrun(&self) {
-        let Some(until) = self.read_until else { return };
-        let age = self.ctx.worker.clock.now().wall.since(until);
-        self.notice_older_than_kept(age.saturating_sub(TRIM_SLACK)).await;
-    }
-
-    async fn notice_older_than_kept(&self, age: Duration) {
-        let stream = &self.ctx.stream;
-        if age <= stream.description.retention {
-            return;
-        }
-        // The retention may have been changed since the start. If it cannot be asked, the old one stands.
-        let asked = tokio::time::timeout(self.ctx.worker.settings.time_outs.describe, stream.source.describe()).await;
-        let described = asked.ok().and_then(Result::ok);
-        let retention = described.map_or(stream.description.retention, |described| described.retention);
-        if age > retention {
-            self.tell_trimmed();
-        }
-    }
-
-    /// The first record that is read is not the checkpointed one: it was trimmed, and perhaps others after it.
-    fn notice_trimmed(&self, chunk: &Chunk) {
-        let Some(checkpoint) = &self.from.checkpoint else { return };
-        if chunk.record(0).sequence != checkpoint.position.sequence.as_str() {
-            self.tell_trimmed();
-        }
-    }
-
-    fn tell_trimmed(&self) {
-        self.ctx.worker.gap(&self.ctx.identity.lease, GapReason::Trimmed, &self.unread());
-    }
-
-    fn unread(&self) -> String {
-        match (&self.handed, &self.from.checkpoint, &self.from.at) {
-            (Some(sequence), ..) => format!("after {sequence}"),
-            (None, Some(checkpoint), _) => format!("after {}", checkpoint.position),
-            (None, None, OpenAt::At(sequence)) => format!("from {sequence}"),
-            (None, None, _) => "from the start".to_owned(),
-        }
+    fn waits(&self, wait: Wait) {
+        self.ctx.pulse().waits(Part::Reader, wait);
     }
 
     fn subject(&self) -> String {
@@ -399,6 +401,8 @@ impl Reader {
 
 /// The deliverer is gone.
 struct Unheard;
+
+mod notice;
 
 #[cfg(test)]
 mod tests;

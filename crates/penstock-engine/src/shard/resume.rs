@@ -13,6 +13,8 @@ pub(crate) struct ReadFrom {
     pub(crate) at: OpenAt,
     /// The checkpoint whose record must be the first that is read, or records were trimmed.
     pub(crate) checkpoint: Option<Checkpointed>,
+    /// What a gap begins behind that is noticed before a record is; `None` if somebody else looks for gaps.
+    pub(crate) gaps_after: Option<Position>,
 }
 
 /// A checkpoint at a record.
@@ -20,7 +22,7 @@ pub(crate) struct ReadFrom {
 pub(crate) struct Checkpointed {
     /// The record, which is read again and left out.
     pub(crate) position: RecordPosition,
-    /// When the service took it, where that is known.
+    /// All that arrived up to this time is settled, where that is known: the arrival time of the record, or later.
     pub(crate) arrival: Option<UnixMillis>,
 }
 
@@ -38,24 +40,26 @@ pub(crate) enum NoStart {
 impl ReadFrom {
     /// Where a shard with this row goes on.
     pub(crate) fn row(row: &LeaseRow) -> Result<Self, NoStart> {
+        let gaps_after = Some(row.checkpoint.clone());
         match &row.checkpoint {
-            Position::TrimHorizon => Ok(Self { at: OpenAt::TrimHorizon, checkpoint: None }),
+            Position::TrimHorizon => Ok(Self { at: OpenAt::TrimHorizon, checkpoint: None, gaps_after }),
             Position::Latest | Position::AtTimestamp => match row.start {
-                Some(start) => Ok(Self { at: OpenAt::Timestamp(start), checkpoint: None }),
+                Some(start) => Ok(Self { at: OpenAt::Timestamp(start), checkpoint: None, gaps_after }),
                 None => Err(NoStart::NotPinned(row.checkpoint.clone())),
             },
             Position::After(position) => Ok(Self {
                 // AT, not AFTER: a record that is gone is noticed, and the rest of an aggregate is still read.
                 at: OpenAt::At(position.sequence.clone()),
                 checkpoint: Some(Checkpointed { position: position.clone(), arrival: row.arrival }),
+                gaps_after,
             }),
             Position::ShardEnd => Err(NoStart::Ended),
         }
     }
 
-    /// Where the records of an intent begin.
+    /// Where the records of an intent begin. Its replay knows best what is missing of it.
     pub(crate) fn intent(first: &RecordPosition) -> Self {
-        Self { at: OpenAt::At(first.sequence.clone()), checkpoint: None }
+        Self { at: OpenAt::At(first.sequence.clone()), checkpoint: None, gaps_after: None }
     }
 }
 

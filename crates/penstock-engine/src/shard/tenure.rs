@@ -13,6 +13,7 @@ use penstock_core::position::{Position, RecordPosition};
 use penstock_core::time::{Instant, UnixMillis};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::pulse::Pulse;
 use crate::clock::Clock;
 
 /// What shards and the worker tell the lease keeper.
@@ -94,6 +95,7 @@ impl DeliveryDeadline {
 pub(crate) struct Tenure {
     pub(crate) token: LeaseToken,
     pub(crate) deadline: DeliveryDeadline,
+    pub(crate) pulse: Pulse,
     keeper: mpsc::Sender<KeeperMessage>,
     view: Mutex<View>,
 }
@@ -107,7 +109,7 @@ struct View {
 impl Tenure {
     pub(crate) fn new(held: HeldLease, deadline: DeliveryDeadline, keeper: mpsc::Sender<KeeperMessage>) -> Self {
         let HeldLease { token, row, until: _, stream: _, silent_since: _ } = held;
-        Self { token, deadline, keeper, view: Mutex::new(View { row, open: None }) }
+        Self { token, deadline, pulse: Pulse::default(), keeper, view: Mutex::new(View { row, open: None }) }
     }
 
     /// The row as it is known to be. Awaits a request that an earlier run of the shard left open.

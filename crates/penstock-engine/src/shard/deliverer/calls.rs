@@ -4,7 +4,6 @@
 //! before it counts as settled; without a place for it the shard halts there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -26,10 +25,8 @@ use crate::metrics::Account;
 use crate::packer::{Load, LoadOutcome, PackerHandle, PackerMessage};
 use crate::ports::{SetAside, SetAsideReason};
 use crate::shard::context::ShardContext;
+use crate::shard::pulse::{Part, Wait};
 use crate::shard::reader::ReaderItem;
-
-/// Between two reports of progress: they ride on renewals, which are rarer for all but the shortest failover times.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Where calls go, and what they cannot take.
 #[derive(Clone)]
@@ -53,7 +50,10 @@ pub(crate) struct CallDeliverer {
     loads: FuturesUnordered<BoxFuture<'static, LandedLoad>>,
     asides: FuturesUnordered<BoxFuture<'static, Result<SetAsideDone, Stopped>>>,
     reported: Option<RecordPosition>,
-    report_at: Instant,
+    /// When it was reported last; before that, when the run began.
+    reported_at: Instant,
+    /// All that arrived up to then is settled, as far as the row says.
+    settled_until: Option<UnixMillis>,
     /// Whether the packer was told that somebody waits for everything.
     flushed: bool,
     /// A record can neither be delivered nor set aside: nothing behind it is delivered. To start again would only repeat what
@@ -91,7 +91,6 @@ enum Event {
     Cut,
     Landed(LandedLoad),
     SetAside(Result<SetAsideDone, Stopped>),
-    Report,
     Room(Permit, mpsc::OwnedPermit<PackerMessage>, Slice),
     PackerGone,
     Drain,
@@ -121,7 +120,8 @@ impl CallDeliverer {
             loads: FuturesUnordered::new(),
             asides: FuturesUnordered::new(),
             reported: None,
-            report_at: Instant::default(),
+            reported_at: ctx.worker.clock.now().instant,
+            settled_until: row.arrival,
             flushed: false,
             halted: false,
             account: Account::open(Arc::clone(&ctx.worker.metrics)),
@@ -141,15 +141,17 @@ impl CallDeliverer {
 
     async fn deliver(&mut self) -> Result<Delivered, Stopped> {
         loop {
+            self.report().await?;
             self.show();
             if let Some(delivered) = self.finish_if_done().await? {
                 return Ok(delivered);
             }
-            match self.next().await {
+            let event = self.next().await;
+            self.ctx.pulse().waits(Part::Deliverer, Wait::Working);
+            match event {
                 Event::Cut => return Err(Stopped::Lost),
                 Event::Landed(landed) => self.on_landed(landed)?,
                 Event::SetAside(done) => self.on_set_aside(done?)?,
-                Event::Report => self.report(false).await?,
                 Event::Room(permit, mailbox, slice) => self.hand_on(permit, mailbox, &slice)?,
                 Event::Drain => self.source = Source::Closed,
                 Event::PackerGone => return Err(ShardError::Gone("packer").into()),
@@ -157,7 +159,7 @@ impl CallDeliverer {
                     mailbox.send(PackerMessage::Flush);
                     self.flushed = true;
                 }
-                Event::Item(item) => self.on_item(item)?,
+                Event::Item(item) => self.on_item(item).await?,
             }
         }
     }
@@ -167,7 +169,15 @@ impl CallDeliverer {
         let is_open = matches!(self.source, Source::Open);
         let wants_item = self.intake.is_none() && is_open && !self.halted;
         let wants_flush = self.intake.is_none() && !is_open && !self.flushed && !self.loads.is_empty();
-        let report_at = self.has_news().then_some(self.report_at);
+        self.ctx.pulse().waits(
+            Part::Deliverer,
+            match &slice {
+                Some(_) => Wait::Memory,
+                None if self.halted => Wait::Halted,
+                None if wants_item => Wait::Records,
+                None => Wait::Sink,
+            },
+        );
         let (ctx, packer) = (&self.ctx, &self.route.packer);
         tokio::select! {
             // Biased: chunks come as long as there is a backlog and would starve what settles them and gives memory back.
@@ -175,7 +185,6 @@ impl CallDeliverer {
             () = ctx.cut.cancelled() => Event::Cut,
             Some(landed) = self.loads.next(), if !self.loads.is_empty() => Event::Landed(landed),
             Some(done) = self.asides.next(), if !self.asides.is_empty() => Event::SetAside(done),
-            () = ctx.worker.clock.sleep_until_some(report_at) => Event::Report,
             () = ctx.drain.cancelled(), if self.halted && is_open => Event::Drain,
             room = room(ctx, packer, slice) => match room {
                 Some((permit, mailbox, slice)) => Event::Room(permit, mailbox, slice),
@@ -192,7 +201,7 @@ impl CallDeliverer {
 
     // === Handing on ===
 
-    fn on_item(&mut self, item: Option<ReaderItem>) -> Result<(), Stopped> {
+    async fn on_item(&mut self, item: Option<ReaderItem>) -> Result<(), Stopped> {
         match item {
             Some(ReaderItem::Chunk { chunk, permit }) => {
                 let taken = Intake::new(&self.ctx, &self.deaggregation, chunk, permit, self.tracker.end());
@@ -202,6 +211,7 @@ impl CallDeliverer {
                 }
             }
             Some(ReaderItem::NothingThere) => {}
+            Some(ReaderItem::AtTip(until)) => self.on_tip(until).await?,
             Some(ReaderItem::End { children }) => self.source = Source::Ended(children),
             None if self.ctx.drain.is_cancelled() => self.source = Source::Closed,
             None => return Err(ShardError::Gone("reader").into()),
@@ -310,18 +320,44 @@ impl CallDeliverer {
         Ok(())
     }
 
-    fn has_news(&self) -> bool {
-        self.tracker.watermark().is_some_and(|(position, _)| self.reported.as_ref() != Some(position))
-    }
-
-    async fn report(&mut self, urgent: bool) -> Result<(), Stopped> {
+    /// Has what is settled stored at once: only what is in calls whose outcome is unknown, or whose checkpoint is, is sent again
+    /// by a successor. That costs a write for each call that settles something of this shard, and fewer where a write takes
+    /// longer than a call: one is under way per row, and the next one carries the latest.
+    async fn report(&mut self) -> Result<(), Stopped> {
+        let Some(settled) = self.tracker.watermark() else { return Ok(()) };
+        if self.reported.as_ref() == Some(&settled.0) {
+            return Ok(());
+        }
+        let settled = settled.clone();
         let now = self.ctx.worker.clock.now().instant;
-        self.report_at = now.after(PROGRESS_INTERVAL);
-        let Some(settled) = self.tracker.watermark().cloned() else { return Ok(()) };
         let lag = u64::try_from(self.ctx.cell.lag(now).as_millis()).ok();
         self.reported = Some(settled.0.clone());
+        self.reported_at = now;
+        self.settled_until = Some(settled.1);
         self.ctx.cell.note(|facts| facts.checkpoint = Position::After(settled.0.clone()));
-        self.ctx.tenure.progress(Progress { settled: Some(settled), lag, read: None, urgent }).await?;
+        let progress = Progress { settled: Some(settled), lag, read: None, urgent: true };
+        self.ctx.pulse().waits(Part::Deliverer, Wait::Lease);
+        tokio::select! {
+            // Biased: nothing is recorded for a shard that is cut off.
+            biased;
+            () = self.ctx.cut.cancelled() => Err(Stopped::Lost),
+            told = self.ctx.tenure.progress(progress) => told.map_err(Stopped::from),
+        }
+    }
+
+    /// Everything that arrived up to `until` was handed on. If it is also settled, and the row says so for a much earlier time
+    /// only, the row is told: who reads the shard next need not take its silence for a loss.
+    async fn on_tip(&mut self, until: UnixMillis) -> Result<(), Stopped> {
+        let now = self.ctx.worker.clock.now().instant;
+        // What was reported rides on a write that is certainly stored by then, or the lease is lost: the row stands there.
+        let stored = now.since(self.reported_at) > self.ctx.worker.settings.leases.failover_time * 2;
+        if !stored || self.halted || self.intake.is_some() || !self.tracker.is_settled() {
+            return Ok(());
+        }
+        if let Some(commit) = self.ctx.settled_until(self.tracker.end(), self.settled_until, until) {
+            self.ctx.request(Part::Deliverer, ShardRequest::Commit(commit)).await?;
+            self.settled_until = Some(until);
+        }
         Ok(())
     }
 
@@ -334,14 +370,11 @@ impl CallDeliverer {
         }
         match &self.source {
             Source::Open => Ok(None),
-            Source::Closed => {
-                // Rides on the release of the lease.
-                self.report(true).await?;
-                Ok(Some(Delivered::Drained))
-            }
+            // What was reported is stored by the release of the lease at the latest.
+            Source::Closed => Ok(Some(Delivered::Drained)),
             Source::Ended(children) => {
                 let children = children.clone();
-                self.ctx.tenure.request(ShardRequest::EndShard { children }).await?;
+                self.ctx.request(Part::Deliverer, ShardRequest::EndShard { children }).await?;
                 Ok(Some(Delivered::Ended))
             }
         }

@@ -15,6 +15,7 @@ use super::{ShardError, Stopped};
 use crate::budget::Permit;
 use crate::ports::{ObjectSink, SealedBatch};
 use crate::shard::context::ShardContext;
+use crate::shard::pulse::Part;
 
 /// A sealed batch with the memory that it takes.
 pub(super) struct Batch {
@@ -52,7 +53,7 @@ pub(super) async fn fly(
 
 async fn intend(ctx: &ShardContext, batch: &Batch, intent: &Bytes) -> Result<(), Stopped> {
     let request = ShardRequest::Intend { from: batch.range.from.clone(), intent: intent.clone() };
-    match ctx.tenure.request(request).await {
+    match ctx.request(Part::Flight, request).await {
         Ok(()) => Ok(()),
         // The mutant's coordinator says this of an intent whose outcome is unknown: read and cut again.
         Err(_) if mutant::is(Mutant::RecutAfterUnknownIntent) => Err(Stopped::Failed(ShardError::Gone("intent"))),
@@ -62,7 +63,7 @@ async fn intend(ctx: &ShardContext, batch: &Batch, intent: &Bytes) -> Result<(),
 
 async fn put(ctx: Arc<ShardContext>, sink: Arc<dyn ObjectSink>, batch: &Batch) -> Result<(), Stopped> {
     let destination = &batch.sealed.intent.destination;
-    let mut putter = Putter::new(Arc::clone(&ctx), sink);
+    let mut putter = Putter::new(Arc::clone(&ctx), Part::Flight, sink);
     // One after the other: a batch has an object of records and, rarely, one of what is set aside.
     for object in &batch.sealed.objects {
         putter.put(destination, object, Patience::Endless).await.map_err(ShardError::from)?;
@@ -82,6 +83,6 @@ async fn commit(ctx: &ShardContext, batch: &Batch, intent: Option<Bytes>) -> Res
         intent,
         next: None,
     };
-    ctx.tenure.request(ShardRequest::Commit(commit)).await?;
+    ctx.request(Part::Flight, ShardRequest::Commit(commit)).await?;
     Ok(())
 }

@@ -25,6 +25,7 @@ use crate::budget::{OpenSlot, Permit};
 use crate::metrics::Account;
 use crate::ports::{ObjectSink, ObjectWriter, SealRequest, SetAsideReason};
 use crate::shard::context::ShardContext;
+use crate::shard::pulse::{Part, Wait};
 use crate::shard::reader::ReaderItem;
 
 /// The user records of a batch at most: bounds what a replay has to read.
@@ -50,6 +51,8 @@ pub(crate) struct ObjectDeliverer {
     /// Since when the open batch is full and waits for the one in flight.
     blocked: Option<Instant>,
     slot: OpenSlot,
+    /// All that arrived up to then is settled, as far as the row says.
+    settled_until: Option<UnixMillis>,
     account: Account,
     random: Random,
 }
@@ -105,6 +108,7 @@ impl ObjectDeliverer {
             flight: None,
             flying: None,
             blocked: None,
+            settled_until: row.arrival,
             slot: ctx.worker.budget.open_slot(),
             account: Account::open(Arc::clone(&ctx.worker.metrics)),
             random: ctx.worker.random(ctx.identity.shard.as_str(), token.0 ^ 0x7365_616c),
@@ -131,16 +135,21 @@ impl ObjectDeliverer {
             if let Some(delivered) = self.finish_if_done().await? {
                 return Ok(delivered);
             }
-            match self.next().await {
+            let event = self.next().await;
+            self.ctx.pulse().waits(Part::Deliverer, Wait::Working);
+            match event {
                 Event::Cut => return Err(Stopped::Lost),
-                Event::Flown(landed) => self.on_landed(landed?),
+                Event::Flown(landed) => {
+                    self.ctx.pulse().waits(Part::Flight, Wait::Idle);
+                    self.on_landed(landed?);
+                }
                 Event::Pressed => self.batcher.request_seal(SealReason::Memory),
                 Event::Room(permit, slice) => {
                     self.append(permit, &slice)?;
                     // Encoding takes time, and a long chunk has room for many slices: others come first, the leases above all.
                     tokio::task::yield_now().await;
                 }
-                Event::Item(item) => self.on_item(item)?,
+                Event::Item(item) => self.on_item(item).await?,
                 // Whether a batch is due is looked at before every wait.
                 Event::Aged => {}
             }
@@ -152,6 +161,14 @@ impl ObjectDeliverer {
         let age = if self.flight.is_none() { self.batcher.next_deadline() } else { None };
         let wants_item = self.intake.is_none() && matches!(self.source, Source::Open);
         let ctx = &self.ctx;
+        ctx.pulse().waits(
+            Part::Deliverer,
+            match &slice {
+                Some(_) => Wait::Memory,
+                None if wants_item => Wait::Records,
+                None => Wait::Flight,
+            },
+        );
         tokio::select! {
             // Biased: chunks come as long as there is a backlog and would starve what ends or settles. They come last but for
             // the age, which is also looked at before every wait.
@@ -175,7 +192,7 @@ impl ObjectDeliverer {
         Some(intake.slice(self.batcher.room_for_records(), bytes, self.delimiter))
     }
 
-    fn on_item(&mut self, item: Option<ReaderItem>) -> Result<(), Stopped> {
+    async fn on_item(&mut self, item: Option<ReaderItem>) -> Result<(), Stopped> {
         match item {
             Some(ReaderItem::Chunk { chunk, permit }) => {
                 self.intake = Intake::new(&self.ctx, &self.deaggregation, chunk, permit, &self.appended);
@@ -184,9 +201,24 @@ impl ObjectDeliverer {
                 }
             }
             Some(ReaderItem::NothingThere) => {}
+            Some(ReaderItem::AtTip(until)) => self.on_tip(until).await?,
             Some(ReaderItem::End { children }) => self.source = Source::Ended(children),
             None if self.ctx.drain.is_cancelled() => self.source = Source::Closed,
             None => return Err(ShardError::Gone("reader").into()),
+        }
+        Ok(())
+    }
+
+    /// Everything that arrived up to `until` was handed on. If it is also settled, and the row says so for a much earlier time
+    /// only, the row is told: who reads the shard next need not take its silence for a loss.
+    async fn on_tip(&mut self, until: UnixMillis) -> Result<(), Stopped> {
+        let settled = self.flight.is_none() && self.intake.is_none() && self.batcher.open_records() == 0;
+        if !settled {
+            return Ok(());
+        }
+        if let Some(commit) = self.ctx.settled_until(&self.appended, self.settled_until, until) {
+            self.ctx.request(Part::Deliverer, ShardRequest::Commit(commit)).await?;
+            self.settled_until = Some(until);
         }
         Ok(())
     }
@@ -284,6 +316,7 @@ impl ObjectDeliverer {
             self.ctx.worker.metrics.sink_wait.increment(millis);
         }
         self.flying = None;
+        self.settled_until = Some(range.arrival);
         if self.batcher.open_records() > 0 {
             self.slot.set(self.writer.memory().max(1));
         }
@@ -304,7 +337,8 @@ impl ObjectDeliverer {
             Source::Open => Ok(None),
             Source::Closed => Ok(Some(Delivered::Drained)),
             Source::Ended(children) => {
-                self.ctx.tenure.request(ShardRequest::EndShard { children: children.clone() }).await?;
+                let end = ShardRequest::EndShard { children: children.clone() };
+                self.ctx.request(Part::Deliverer, end).await?;
                 Ok(Some(Delivered::Ended))
             }
         }

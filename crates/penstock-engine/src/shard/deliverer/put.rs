@@ -9,6 +9,7 @@ use penstock_core::random::Random;
 use super::ShardError;
 use crate::ports::{ErrorClass, ObjectSink, PreparedObject, Put, SeamError};
 use crate::shard::context::{ShardContext, backoff};
+use crate::shard::pulse::{Part, Wait};
 use crate::status::SinkStatus;
 
 /// While the lease's deadline has passed and it is not known whether the lease is lost.
@@ -28,6 +29,7 @@ pub(super) enum Patience {
 /// Puts objects for one shard.
 pub(super) struct Putter {
     ctx: Arc<ShardContext>,
+    part: Part,
     sink: Arc<dyn ObjectSink>,
     random: Random,
 }
@@ -50,9 +52,9 @@ impl From<NotPut> for ShardError {
 }
 
 impl Putter {
-    pub(super) fn new(ctx: Arc<ShardContext>, sink: Arc<dyn ObjectSink>) -> Self {
+    pub(super) fn new(ctx: Arc<ShardContext>, part: Part, sink: Arc<dyn ObjectSink>) -> Self {
         let random = ctx.worker.random(ctx.identity.shard.as_str(), ctx.tenure.token.0 ^ 0x7075_7400);
-        Self { ctx, sink, random }
+        Self { ctx, part, sink, random }
     }
 
     /// Puts one object, again and again if need be. An attempt of unknown outcome is repeated as it was; none begins or goes on
@@ -75,6 +77,7 @@ impl Putter {
                 }
                 Some(Err(error)) => error,
                 None => {
+                    self.waits(Wait::Lease);
                     self.ctx.worker.clock.sleep(DEADLINE_NAP).await;
                     continue;
                 }
@@ -94,6 +97,7 @@ impl Putter {
             }
             let pause = pauses.delay(attempt - 1, &mut self.random);
             self.ctx.call_failed(&error, attempt, pause);
+            self.waits(Wait::Sink);
             self.ctx.worker.clock.sleep(pause).await;
         }
     }
@@ -102,6 +106,7 @@ impl Putter {
     async fn attempt(&self, to: &Destination, object: &PreparedObject) -> Option<Result<Put, SeamError>> {
         let worker = &self.ctx.worker;
         let limit = worker.settings.time_outs.put;
+        self.waits(Wait::Put);
         let put = async {
             match tokio::time::timeout(limit, self.sink.put(to, object)).await {
                 Ok(outcome) => outcome,
@@ -109,5 +114,9 @@ impl Putter {
             }
         };
         self.ctx.tenure.deadline.bound(&worker.clock, put).await
+    }
+
+    fn waits(&self, wait: Wait) {
+        self.ctx.pulse().waits(self.part, wait);
     }
 }

@@ -3,17 +3,18 @@
 //! The records are read again, encoded with the recorded settings and held against the recorded digests before anything is put.
 //! What cannot be rebuilt is left to somebody else: this worker puts nothing and gives the lease up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use penstock_core::aggregate::{Deaggregation, DropReason, Fate};
 use penstock_core::chunk::Chunk;
-use penstock_core::coordinator::api::{Commit, GapReason, ShardRequest};
-use penstock_core::intent::{Content, Destination, Intent, codec};
+use penstock_core::coordinator::api::{Commit, ShardRequest};
+use penstock_core::gap::{GapEnd, GapEntry, GapRange, GapReason};
+use penstock_core::intent::{Content, Destination, Intent, IntentObject, codec};
 use penstock_core::lease::LeaseRow;
-use penstock_core::position::{Position, RecordPosition};
+use penstock_core::position::{Position, RecordPosition, SequenceNumber};
 use penstock_core::time::UnixMillis;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -23,8 +24,9 @@ use super::put::{NotPut, Patience, Putter};
 use super::{ShardError, Stopped};
 use crate::budget::Permit;
 use crate::metrics::Account;
-use crate::ports::{ObjectSink, ObjectWriter, PreparedObject, SeamError, SetAsideReason, WriterError};
+use crate::ports::{ErrorClass, ObjectSink, ObjectWriter, PreparedObject, SeamError, SetAsideReason, WriterError};
 use crate::shard::context::{ShardContext, chain};
+use crate::shard::pulse::{Part, Wait};
 use crate::shard::reader::{CHUNKS_IN_CHANNEL, Reader, ReaderItem};
 use crate::shard::resume::ReadFrom;
 
@@ -53,23 +55,39 @@ pub(crate) async fn settle(
     };
     if row.checkpoint >= Position::After(intent.last.clone()) {
         tracing::info!(shard = %row.key, last = %intent.last, "the checkpoint has passed the intent, which is dropped");
-        ctx.tenure.request(ShardRequest::DropIntent { intent: encoded.clone() }).await?;
+        ctx.request(Part::Pipeline, ShardRequest::DropIntent { intent: encoded.clone() }).await?;
         return Ok(());
     }
     let Some(sink) = sink else {
         return Err(Stopped::GiveUp("an intent of objects is open, and the sink of this worker takes none".to_owned()));
     };
-    let _alone = ctx.worker.replays.acquire().await.expect("the semaphore of replays is never closed");
-    tracing::info!(
-        shard = %row.key, first = %intent.first, last = %intent.last, objects = intent.objects.len(), to = %intent.destination,
-        "carrying out the intent that was found"
-    );
-    let mut replay = Replay::new(ctx, sink, intent)?;
-    let settled = replay.run(row, encoded).await;
-    if matches!(settled, Err(Stopped::Lost)) {
-        replay.account.abandon_as(ctx.worker.cut_reason());
+    loop {
+        ctx.pulse().waits(Part::Pipeline, Wait::Replays);
+        let alone = ctx.worker.replays.acquire().await.expect("the semaphore of replays is never closed");
+        ctx.pulse().waits(Part::Pipeline, Wait::Working);
+        tracing::info!(
+            shard = %row.key, first = %intent.first, last = %intent.last, objects = intent.objects.len(),
+            to = %intent.destination, "carrying out the intent that was found"
+        );
+        let mut replay = Replay::new(ctx, sink, intent.clone())?;
+        let settled = replay.run(row, encoded).await;
+        if matches!(settled, Err(Stopped::Lost)) {
+            replay.account.abandon_as(ctx.worker.cut_reason());
+        }
+        let Replayed::Unrecorded(gap) = settled? else { return Ok(()) };
+        // It is waited for with empty hands, since others need the memory and their turn. Then all is looked at again: more may
+        // be gone.
+        drop((replay, alone));
+        ctx.record_gap(Part::Pipeline, &gap).await;
     }
-    settled
+}
+
+/// How far a replay came.
+enum Replayed {
+    /// The intent is settled.
+    Settled,
+    /// All but its commit is done: this stands before it, and the ledger does not take it now.
+    Unrecorded(GapEntry),
 }
 
 struct Replay {
@@ -90,6 +108,8 @@ struct Tally {
     set_aside: u64,
     dropped: BTreeMap<DropReason, u64>,
     arrival: Option<UnixMillis>,
+    /// The first record that was read of it.
+    first: Option<SequenceNumber>,
     /// Its first record is not there any more.
     trimmed: bool,
 }
@@ -115,19 +135,21 @@ impl Replay {
         })
     }
 
-    async fn run(&mut self, row: &LeaseRow, encoded: &Bytes) -> Result<(), Stopped> {
+    async fn run(&mut self, row: &LeaseRow, encoded: &Bytes) -> Result<Replayed, Stopped> {
         self.read().await?;
         let objects = self.rebuild().map_err(cannot_rebuild)?;
-        let missing = if self.tally.trimmed { self.is_missing_there().await } else { false };
-        self.put_all(&objects).await?;
-        if missing {
-            // Told before the commit that passes it.
-            let range = format!("{} to {} as far as it was not read", self.intent.first, self.intent.last);
-            self.ctx.worker.gap(&row.key, GapReason::Trimmed, &range);
+        let put = self.put_all(&objects).await?;
+        if let Some(end) = self.lacking(&objects, &put).await {
+            let range = GapRange { after: self.intent.from.clone(), end };
+            let gap = self.ctx.gap(GapReason::Trimmed, range);
+            // Ledger, then commit.
+            if self.ctx.try_record_gap(&gap).await.is_err() {
+                return Ok(Replayed::Unrecorded(gap));
+            }
         }
         self.commit(row, encoded).await?;
         self.settle_account();
-        Ok(())
+        Ok(Replayed::Settled)
     }
 
     // === Reading ===
@@ -160,6 +182,7 @@ impl Replay {
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run());
         loop {
+            self.ctx.pulse().waits(Part::Pipeline, Wait::Records);
             let item = tokio::select! {
                 // Biased: a lease that is lost must not wait for a backlog of chunks.
                 biased;
@@ -169,6 +192,7 @@ impl Replay {
                     return Err(Stopped::GiveUp("the records of the intent cannot be read".to_owned()));
                 }
             };
+            self.ctx.pulse().waits(Part::Pipeline, Wait::Working);
             match item {
                 Some(ReaderItem::Chunk { chunk, permit }) => {
                     if self.take(chunk, permit).await? == Reading::Done {
@@ -176,6 +200,7 @@ impl Replay {
                     }
                 }
                 Some(ReaderItem::NothingThere | ReaderItem::End { .. }) => return Ok(()),
+                Some(ReaderItem::AtTip(_)) => {}
                 None => return Err(ShardError::Gone("reader").into()),
             }
         }
@@ -192,6 +217,8 @@ impl Replay {
         }
         let beyond = intake.taken.records.get(intake.taken.records.len() - 1).compare(&self.intent.last).is_ge();
         if intake.cut_behind(&self.intent.last) {
+            let first = intake.taken.records.get(intake.next()).position().sequence;
+            self.tally.first.get_or_insert(first);
             self.account.fetched(intake.left() as u64, intake.bytes_left());
             self.append(&mut intake).await?;
         }
@@ -238,7 +265,9 @@ impl Replay {
         let budget = &self.ctx.worker.budget;
         let held = self.permit.as_ref().map_or(0, Permit::bytes);
         let room = budget.replay_limit().saturating_sub(held);
+        self.ctx.pulse().waits(Part::Pipeline, Wait::Memory);
         let permit = budget.acquire_fill(bytes.min(room).min(budget.slice_limit())).await;
+        self.ctx.pulse().waits(Part::Pipeline, Wait::Working);
         match &mut self.permit {
             Some(held) => held.merge(permit),
             none @ None => *none = Some(permit),
@@ -258,30 +287,20 @@ impl Replay {
         self.writer.rebuild_partial(&self.intent)
     }
 
-    /// Of an intent whose first records were trimmed: whether its objects lack them. What cannot be told counts as missing.
-    async fn is_missing_there(&mut self) -> bool {
-        for object in &self.intent.objects {
-            let limit = self.ctx.worker.settings.time_outs.probe;
-            let asked = self.sink.digest_of(&self.intent.destination, &object.key);
-            match tokio::time::timeout(limit, asked).await {
-                Ok(Ok(Some(digest))) if digest == object.sha256 => {}
-                Ok(Ok(_) | Err(_)) | Err(_) => return true,
-            }
-        }
-        false
-    }
-
-    async fn put_all(&mut self, objects: &[PreparedObject]) -> Result<(), Stopped> {
-        let mut putter = Putter::new(Arc::clone(&self.ctx), Arc::clone(&self.sink));
-        let mut to = self.intent.destination.clone();
+    async fn put_all(&mut self, objects: &[PreparedObject]) -> Result<Placed, Stopped> {
+        let mut putter = Putter::new(Arc::clone(&self.ctx), Part::Pipeline, Arc::clone(&self.sink));
+        let mut placed = Placed { to: self.intent.destination.clone(), ours: BTreeSet::new() };
         for object in objects {
-            let mut put = putter.put(&to, object, Patience::Attempts(ATTEMPTS)).await;
+            let mut put = putter.put(&placed.to, object, Patience::Attempts(ATTEMPTS)).await;
             if let Err(NotPut::Unreachable(error)) = put {
-                to = self.other_destination(&to, &error).await?;
-                put = putter.put(&to, object, Patience::Attempts(ATTEMPTS)).await;
+                placed.to = self.other_destination(&placed.to, &error).await?;
+                put = putter.put(&placed.to, object, Patience::Attempts(ATTEMPTS)).await;
             }
             match put {
-                Ok(_) => self.ctx.worker.metrics.objects_put("replay", 1),
+                Ok(_) => {
+                    self.ctx.worker.metrics.objects_put("replay", 1);
+                    placed.ours.insert(object.key.clone());
+                }
                 // The key decides: what stands there is the whole object, or what could be read of it earlier.
                 Err(NotPut::Refused(_)) if self.tally.trimmed => {}
                 Err(NotPut::Refused(error) | NotPut::Unreachable(error)) => {
@@ -289,7 +308,46 @@ impl Replay {
                 }
             }
         }
-        Ok(())
+        Ok(placed)
+    }
+
+    // === What is missing ===
+
+    /// Of an intent whose first records were trimmed: up to where the objects that stand under its keys lack something. `None` if
+    /// they lack nothing, whoever put them.
+    async fn lacking(&mut self, objects: &[PreparedObject], placed: &Placed) -> Option<GapEnd> {
+        if !self.tally.trimmed {
+            return None;
+        }
+        let mut end = None;
+        for object in &self.intent.objects.clone() {
+            let ours = objects.iter().find(|ours| ours.key == object.key && placed.ours.contains(&ours.key));
+            let lacks = match (ours, self.tally.first.clone()) {
+                (Some(ours), _) if ours.sha256 == object.sha256 => None,
+                (Some(_), Some(first)) => Some(GapEnd::Before(first)),
+                // Nothing, or something that is not of our making, of which nobody tells what it lacks: its whole range.
+                _ if self.is_whole(&placed.to, object).await => None,
+                _ => Some(GapEnd::Through(object.last.clone())),
+            };
+            end = farther(end, lacks);
+        }
+        end
+    }
+
+    /// Whether the whole object stands under its key. What cannot be told counts as missing.
+    async fn is_whole(&mut self, to: &Destination, object: &IntentObject) -> bool {
+        for _ in 0..LOOKS {
+            self.ctx.pulse().waits(Part::Pipeline, Wait::Put);
+            let limit = self.ctx.worker.settings.time_outs.probe;
+            let asked = tokio::time::timeout(limit, self.sink.digest_of(to, &object.key)).await;
+            match asked.unwrap_or_else(|_| Err(SeamError::timed_out("HeadObject", object.key.clone(), limit))) {
+                Ok(digest) => return digest == Some(object.sha256),
+                Err(error) if error.class == ErrorClass::Rejected => return false,
+                Err(error) => self.ctx.call_failed(&error, 1, LOOK_AGAIN),
+            }
+            self.ctx.worker.clock.sleep(LOOK_AGAIN).await;
+        }
+        false
     }
 
     /// The configured destination, if the recorded one provably does not exist.
@@ -319,7 +377,7 @@ impl Replay {
             intent: Some(encoded.clone()),
             next: None,
         };
-        self.ctx.tenure.request(ShardRequest::Commit(commit)).await?;
+        self.ctx.request(Part::Pipeline, ShardRequest::Commit(commit)).await?;
         Ok(())
     }
 
@@ -337,6 +395,23 @@ impl Replay {
             delivered_by(&self.intent)
         );
     }
+}
+
+/// Where the objects of an intent were put.
+struct Placed {
+    to: Destination,
+    /// The keys under which what was rebuilt stands now.
+    ours: BTreeSet<String>,
+}
+
+/// The farther of two ends of one range.
+fn farther(one: Option<GapEnd>, other: Option<GapEnd>) -> Option<GapEnd> {
+    let reach = |end: &GapEnd| match end {
+        GapEnd::Before(next) => (Some(next.clone()), false),
+        GapEnd::Through(last) => (Some(last.sequence.clone()), true),
+        GapEnd::Unknown | GapEnd::Until(_) => (None, false),
+    };
+    one.into_iter().chain(other).max_by_key(reach)
 }
 
 fn delivered_by(intent: &Intent) -> u64 {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use penstock_core::gap::{GapEnd, GapRange};
 use penstock_core::ids::ShardId;
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
@@ -11,19 +12,50 @@ use crate::fakes::*;
 
 const SHARD: &str = "shardId-000000000000";
 
+/// Settled up to a time that the stream still keeps, and one that it does not.
+const YOUNG: UnixMillis = UnixMillis(START.0 - 23 * 3_600_000);
+const OLD: UnixMillis = UnixMillis(START.0 - 25 * 3_600_000);
+
 struct Reading {
     ctx: Arc<ShardContext>,
+    ledger: Arc<FakeGaps>,
+    arrival: Option<UnixMillis>,
     items: mpsc::Receiver<ReaderItem>,
-    _task: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 async fn read(stream: &Arc<FakeStream>, checkpoint: Position, arrival: Option<UnixMillis>) -> Reading {
-    let (ctx, _keeper) = shard(stream, checkpoint);
-    let row: LeaseRow = ctx.tenure.row().await.unwrap();
-    let from = ReadFrom::row(&LeaseRow { arrival, start: Some(START), ..row }).unwrap();
-    let (out, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
-    let task = tokio::spawn(Reader::new(Arc::clone(&ctx), from, out).run());
-    Reading { ctx, items, _task: task }
+    let mut reading = begin(stream, checkpoint, arrival).await;
+    reading.start().await;
+    reading
+}
+
+/// A shard whose reader is still to be started.
+async fn begin(stream: &Arc<FakeStream>, checkpoint: Position, arrival: Option<UnixMillis>) -> Reading {
+    let ledger = Arc::<FakeGaps>::default();
+    let (ctx, _keeper) = shard_with(stream, checkpoint, Arc::clone(&ledger));
+    let (_, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
+    Reading { ctx, ledger, arrival, items, task: tokio::spawn(async {}) }
+}
+
+impl Reading {
+    /// Starts the reader, again if it was started before.
+    async fn start(&mut self) {
+        self.task.abort();
+        let row: LeaseRow = self.ctx.tenure.row().await.unwrap();
+        let from = ReadFrom::row(&LeaseRow { arrival: self.arrival, start: Some(START), ..row }).unwrap();
+        let (out, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
+        self.items = items;
+        self.task = tokio::spawn(Reader::new(Arc::clone(&self.ctx), from, out).run());
+    }
+
+    /// What the ledger has, in the order of the first record that is there.
+    fn ranges(&self) -> Vec<GapRange> {
+        let entries = self.ledger.entries.lock().unwrap();
+        let mut ranges: Vec<GapRange> = entries.values().map(|entry| entry.range.clone()).collect();
+        ranges.sort();
+        ranges
+    }
 }
 
 impl Reading {
@@ -199,29 +231,89 @@ async fn of_a_stream_that_was_created_again_nothing_is_read_when_an_iterator_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_whose_record_is_gone_is_a_gap_and_one_that_is_there_is_none() {
+async fn a_checkpoint_whose_record_is_gone_is_a_gap_unless_all_was_settled_within_the_retention() {
     let stream = FakeStream::new(&[SHARD]);
     stream.put(SHARD, 1..=30);
-    let mut reading = read(&stream, Position::After(position(5)), Some(START)).await;
+    let mut reading = read(&stream, Position::After(position(5)), Some(OLD)).await;
     assert_eq!(reading.records(6).await[0], "r5", "the checkpointed record is read again");
-    assert_eq!(reading.gaps("trimmed"), 0);
+    assert_eq!(reading.gaps("trimmed"), 0, "it is there, and so is all behind it");
     stream.trim(SHARD, 9);
-    let mut reading = read(&stream, Position::After(position(5)), Some(START)).await;
-    assert_eq!(reading.records(6).await[0], "r10");
-    assert_eq!(reading.gaps("trimmed"), 1);
+    let range = GapRange { after: Position::After(position(5)), end: GapEnd::Before(sequence(10)) };
+    for (settled, gaps) in [(Some(OLD), vec![range.clone()]), (None, vec![range]), (Some(YOUNG), vec![])] {
+        let mut reading = read(&stream, Position::After(position(5)), settled).await;
+        assert_eq!(reading.records(6).await[0], "r10");
+        assert_eq!(reading.gaps("trimmed"), gaps.len() as u64, "{settled:?}");
+        assert_eq!(reading.ranges(), gaps, "{settled:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_left_behind_an_old_checkpoint_is_a_gap_and_behind_a_young_one_is_none() {
     let stream = FakeStream::new(&[SHARD]);
-    let young = UnixMillis(START.0 - 23 * 3_600_000);
-    let mut reading = read(&stream, Position::After(position(5)), Some(young)).await;
-    assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
-    assert_eq!(reading.gaps("trimmed"), 0);
-    let old = UnixMillis(START.0 - 25 * 3_600_000);
-    let mut reading = read(&stream, Position::After(position(5)), Some(old)).await;
-    assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
-    assert_eq!(reading.gaps("trimmed"), 1);
+    let range = GapRange { after: Position::After(position(5)), end: GapEnd::Unknown };
+    for (settled, gaps) in [(Some(YOUNG), vec![]), (Some(OLD), vec![range.clone()]), (None, vec![range])] {
+        let mut reading = read(&stream, Position::After(position(5)), settled).await;
+        assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+        assert_eq!(reading.ranges(), gaps, "{settled:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_handed_on_before_the_ledger_has_the_gap_and_no_memory_is_held_meanwhile() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=30);
+    stream.trim(SHARD, 9);
+    let mut reading = begin(&stream, Position::After(position(5)), Some(OLD)).await;
+    reading.ledger.faults.add(ErrorClass::Throttled, 1_000_000);
+    reading.start().await;
+    let early = tokio::time::timeout(Duration::from_secs(3_600), reading.items.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!((reading.ctx.worker.budget.used(), reading.gaps("trimmed")), (0, 0));
+    let problem = reading.ctx.cell.snapshot(reading.ctx.worker.clock.now()).problem.unwrap();
+    assert!(problem.contains("waits until the gap after 5 before 10 stands in the ledger"), "{problem}");
+    // Meanwhile more is trimmed.
+    stream.trim(SHARD, 12);
+    reading.ledger.faults.clear();
+    assert_eq!(reading.records(6).await[0], "r13");
+    let ranges =
+        [10, 13].map(|next| GapRange { after: Position::After(position(5)), end: GapEnd::Before(sequence(next)) });
+    assert_eq!(reading.ranges(), ranges);
+    assert_eq!(reading.ctx.cell.snapshot(reading.ctx.worker.clock.now()).problem, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_counted_once_however_often_the_shard_starts() {
+    let stream = FakeStream::new(&[SHARD]);
+    let mut reading = begin(&stream, Position::After(position(5)), Some(OLD)).await;
+    for _ in 0..3 {
+        reading.start().await;
+        assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+    }
+    assert_eq!((reading.gaps("trimmed"), reading.ranges().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_without_a_checkpoint_is_not_read_before_the_stream_is_known_to_be_the_same() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=10);
+    let mut reading = begin(&stream, Position::TrimHorizon, None).await;
+    let created = std::mem::replace(&mut *stream.created.lock().unwrap(), START);
+    reading.start().await;
+    let early = tokio::time::timeout(Duration::from_secs(600), reading.items.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    *stream.created.lock().unwrap() = created;
+    assert_eq!(reading.records(10).await, lines(1..=10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_lies_idle_tells_that_it_is_at_its_tip() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=10);
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(10).await, lines(1..=10));
+    let Some(ReaderItem::AtTip(until)) = reading.items.recv().await else { panic!("not told") };
+    let now = reading.ctx.worker.clock.now().wall;
+    assert_eq!(now.since(until).as_secs(), TRIM_SLACK.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
