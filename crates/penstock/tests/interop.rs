@@ -12,7 +12,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use java::Kcl;
-use support::{SOON, run};
+use support::{SOON, run, wait_until};
 use world::{Kinesis, Row, World, checkpoint, is_owned_by};
 
 /// Attributes that a row has once penstock has delivered from its shard.
@@ -169,11 +169,11 @@ fn java_goes_past_an_intent_that_penstock_left_behind_and_penstock_drops_it() {
     world.tell(100);
     let mut first = world.penstock("penstock-1", &[]);
     world.wait_for_all();
-    // A batch is recorded, and cannot be written.
+    let is_open = |row: &Row| row.contains_key("penstockIntent");
+    wait_until("all is committed", SOON, || !world.leases().values().any(is_open));
+    // From here on a batch is recorded, and cannot be written.
     world.take_the_directory_away();
-    world.wait_under_load("both shards have an open intent", |world| {
-        world.leases().values().all(|row| row.contains_key("penstockIntent"))
-    });
+    world.wait_under_load("both shards have an open intent", |world| world.leases().values().all(is_open));
     first.kill_9();
     let left = world.leases();
 
@@ -195,7 +195,7 @@ fn java_goes_past_an_intent_that_penstock_left_behind_and_penstock_drops_it() {
     world.wait_for_all();
     second.drain_cleanly();
     let after = world.leases();
-    assert!(!after.values().any(|row| row.contains_key("penstockIntent")), "{after:#?}");
+    assert!(!after.values().any(is_open), "{after:#?}");
     world.assert_each_once();
 }
 
