@@ -70,6 +70,8 @@ pub(crate) enum FirstScan {
     Done,
     /// It could not be.
     Failed(SeamError),
+    /// What it showed does not allow the worker to be there.
+    Refused(String),
     /// The rows belong to a stream that was created at another time, and there is no other stream.
     Recreated {
         /// The stream.
@@ -281,7 +283,10 @@ impl LeaseKeeper {
             }
             Command::Report(report) => match reports::tell(&self.board, report) {
                 Some(Consequence::First(first)) => self.first(first),
-                Some(Consequence::Refuse(problem)) => self.outbox.push_back(ShardCommand::Refuse { problem }),
+                Some(Consequence::Refuse(problem)) => match self.first_scan.take() {
+                    Some(waiting) => drop(waiting.send(FirstScan::Refused(problem))),
+                    None => self.outbox.push_back(ShardCommand::Refuse { problem }),
+                },
                 None => {}
             },
             Command::Drained => self.drained = true,

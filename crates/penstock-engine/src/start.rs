@@ -61,9 +61,10 @@ pub enum StartError {
     /// A leader of the KCL 3 assigns the leases of the table.
     #[error("{0}")]
     LedByKcl(String),
-    /// The rows of the table have lease keys of the other form.
+    /// What the first look at the leases showed does not allow this worker to be there: keys of the other form, or a worker
+    /// that is not penstock's in exclusive mode.
     #[error("{0}")]
-    OtherKeyForm(String),
+    Refused(String),
     /// The lease table cannot be read.
     #[error("the leases cannot be read")]
     Leases(#[source] SeamError),

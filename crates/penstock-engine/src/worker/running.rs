@@ -215,6 +215,7 @@ impl Running {
         match first {
             FirstScan::Done => Ok(()),
             FirstScan::Failed(error) => Err(StartError::Leases(error)),
+            FirstScan::Refused(problem) => Err(StartError::Refused(problem)),
             FirstScan::Recreated { stream, rows, created } => {
                 Err(StartError::StreamRecreated { stream, rows, created })
             }

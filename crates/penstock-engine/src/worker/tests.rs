@@ -2,6 +2,7 @@
 
 mod calls;
 mod gaps;
+mod handover;
 mod objects;
 mod streams;
 mod table;

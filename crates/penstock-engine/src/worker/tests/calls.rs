@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn taken(world: &World) -> Vec<String> {
+pub(super) fn taken(world: &World) -> Vec<String> {
     let taken = world.calls.taken.lock().unwrap();
     taken
         .iter()
