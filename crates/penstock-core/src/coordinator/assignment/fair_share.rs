@@ -32,15 +32,13 @@ pub(super) fn moves<'a>(fleet: &Fleet<'a>, limits: Limits, random: &mut Random) 
     if most < fleet.own().count + 2 {
         return Vec::new();
     }
-    // Above its share a worker gives the surplus; one at its share still gives one to a worker that is two below it.
-    let surplus = most.saturating_sub(fleet.fair_share()).max(1);
-    let at_most = due(fleet, random).min(surplus).min(fleet.pace(limits)).min(fleet.room(limits));
-    let mut candidates: Vec<(Having<'a>, &Lease<'a>)> =
-        fleet.askable().filter(|(holder, _)| holder.count == most).collect();
-    random.shuffle(&mut candidates);
+    let at_most = due(fleet, random).min(part(fleet, most)).min(fleet.pace(limits)).min(fleet.room(limits));
     if at_most == 0 {
         return Vec::new();
     }
+    let mut candidates: Vec<(Having<'a>, &Lease<'a>)> =
+        fleet.askable().filter(|(holder, _)| holder.count == most).collect();
+    random.shuffle(&mut candidates);
     if fleet.is_load_known() {
         return load::evening(fleet.own(), &candidates, at_most);
     }
@@ -49,6 +47,16 @@ pub(super) fn moves<'a>(fleet: &Fleet<'a>, limits: Limits, random: &mut Random) 
     let Some((victim, _)) = candidates.first().copied() else { return Vec::new() };
     let theirs = candidates.into_iter().filter(|(holder, _)| holder.id == victim.id);
     theirs.map(|(_, lease)| lease).take(at_most).collect()
+}
+
+/// How many leases of a worker that has `most` are ours to ask for.
+///
+/// Above its share it gives the surplus, to all that lack leases in the proportion in which they do: they ask at the same time.
+/// A worker at its share still gives one to a worker that is two below it.
+fn part(fleet: &Fleet<'_>, most: usize) -> usize {
+    let surplus = most.saturating_sub(fleet.fair_share());
+    let missing = fleet.missing().max(1);
+    (surplus * fleet.floor().saturating_sub(fleet.own().count)).div_ceil(missing).max(1)
 }
 
 /// How many leases are ours to ask for.
@@ -63,12 +71,11 @@ fn due<'a>(fleet: &Fleet<'a>, random: &mut Random) -> usize {
         return floor - own.count;
     }
     let surplus: usize = fleet.workers.iter().map(|worker| worker.count.saturating_sub(share)).sum();
-    let missing: usize = fleet.workers.iter().map(|worker| floor.saturating_sub(worker.count)).sum();
     let is_known = fleet.is_load_known();
     let rank = |worker: &Having<'a>| (if is_known { worker.load } else { 0 }, worker.id);
     let own_rank = rank(&own);
     let ahead = fleet.workers.iter().filter(|worker| worker.count == floor && rank(worker) < own_rank).count();
-    if own.count == floor && ahead < surplus.saturating_sub(missing) {
+    if own.count == floor && ahead < surplus.saturating_sub(fleet.missing()) {
         return 1;
     }
     // Whoever is before us could have asked. Where nothing moves nevertheless, its limit keeps it from doing so, and one of

@@ -93,6 +93,11 @@ impl<'a> Fleet<'a> {
         self.leases.len() / self.workers.len()
     }
 
+    /// How many leases all workers together lack to have as many as the floor.
+    pub(super) fn missing(&self) -> usize {
+        self.workers.iter().map(|worker| self.floor().saturating_sub(worker.count)).sum()
+    }
+
     /// How many leases more we may hold.
     pub(super) fn room(&self, limits: Limits) -> usize {
         limits.max_leases.unwrap_or(usize::MAX).saturating_sub(self.held)

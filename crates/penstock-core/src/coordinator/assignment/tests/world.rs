@@ -76,12 +76,13 @@ impl World {
         self.workers.iter().position(|(worker, _)| worker == id)
     }
 
+    /// More than can pass between two scans of one worker: two rounds.
     fn cooldown(&self) -> u64 {
-        4 * self.workers.len() as u64
+        8 * self.workers.len() as u64
     }
 
     fn failover(&self) -> u64 {
-        40 * self.workers.len() as u64
+        8 * self.workers.len() as u64
     }
 
     fn change(&mut self, index: usize, change: impl FnOnce(&mut LeaseRow)) {
@@ -168,30 +169,32 @@ impl World {
         }
     }
 
-    fn step(&mut self, racing: bool) {
-        self.now += 1;
-        let any = |random: &mut Random, below: usize| random.below(below as u64) as usize;
-        let (count, seed) = (self.workers.len(), self.random.next_u64());
-        let worker = any(&mut self.random, count);
-        match any(&mut self.random, if racing { 3 } else { 2 }) {
-            0 => self.renew(worker),
-            1 => {
-                let decision = self.decide(worker, seed);
-                self.carry_out(decision);
+    /// Every worker scans once and renews twice, in any order. Where they race, neighbouring scans may see the same picture.
+    fn round(&mut self, racing: bool) {
+        let each = |worker| [(worker, true), (worker, false), (worker, false)];
+        let mut events: Vec<(usize, bool)> = (0..self.workers.len()).flat_map(each).collect();
+        self.random.shuffle(&mut events);
+        let mut seen: Vec<Decision> = Vec::new();
+        for (index, (worker, scans)) in events.iter().enumerate() {
+            self.now += 1;
+            if !scans {
+                self.renew(*worker);
+                continue;
             }
-            _ => {
-                let other = (worker + 1 + any(&mut self.random, count - 1)) % count;
-                let also = self.decide(other, !seed);
-                let decision = self.decide(worker, seed);
-                self.carry_out(decision);
-                if other != worker {
-                    self.carry_out(also);
-                }
+            let seed = self.random.next_u64();
+            seen.push(self.decide(*worker, seed));
+            let next_scans = events.get(index + 1).is_some_and(|(_, scans)| *scans);
+            if racing && next_scans && seen.len() < 2 && self.random.below(2) == 0 {
+                continue;
             }
+            std::mem::take(&mut seen).into_iter().for_each(|decision| self.carry_out(decision));
+            self.assert_limits();
         }
-        for (index, (_, limits)) in self.workers.iter().enumerate() {
-            let most = limits.max_leases.unwrap_or(usize::MAX);
-            assert!(self.counts()[index] <= most, "a worker holds more than it may: {:?}", self.counts());
+    }
+
+    fn assert_limits(&self) {
+        for (count, (_, limits)) in self.counts().into_iter().zip(&self.workers) {
+            assert!(limits.max_leases.is_none_or(|most| count <= most), "more than allowed: {:?}", self.counts());
         }
     }
 
@@ -203,9 +206,12 @@ impl World {
             let grows_old = !self.is_held(entry) && self.now - entry.changed <= 3 * self.failover();
             row.wanted.is_some() || row.granted.is_some() || rests || grows_old
         };
+        // Where limits keep others from asking, a worker asks with a probability of one in as many as there are workers.
+        let limited = self.workers.iter().any(|(_, limits)| limits.max_leases.is_some());
+        let seeds = if limited { 12 * self.workers.len() as u64 } else { 4 };
         !self.entries.iter().any(moving)
             && (0..self.workers.len()).all(|worker| {
-                (0..4 * self.workers.len() as u64).all(|seed| {
+                (0..seeds).all(|seed| {
                     let Decision { take, want, .. } = self.decide(worker, seed);
                     take.is_empty() && want.is_empty()
                 })
@@ -214,9 +220,8 @@ impl World {
 
     /// Runs until nothing moves any more; panics if that takes too long.
     pub(super) fn settle(mut self, racing: bool) -> Self {
-        let round = 16 * self.workers.len();
-        for _ in 0..20 * (self.entries.len() + self.workers.len()) {
-            (0..round).for_each(|_| self.step(racing));
+        for _ in 0..100 * (self.entries.len() + self.workers.len()) {
+            self.round(racing);
             if self.is_quiet() {
                 return self;
             }
