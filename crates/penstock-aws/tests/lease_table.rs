@@ -10,6 +10,7 @@ use penstock_aws::lease_table::{Billing, DynamoLeaseTable};
 use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, ShardId, WorkerId};
 use penstock_core::lease::{Change, CreateOutcome, Expect, Field, LeaseRow, LeaseWrite, WriteOutcome};
 use penstock_core::position::{Position, RecordPosition};
+use penstock_core::throughput::Throughput;
 use penstock_core::time::UnixMillis;
 use penstock_engine::ports::{ErrorClass, LeaseTable, SeamError, TableProblem};
 use penstock_standins::unique_account;
@@ -51,6 +52,10 @@ async fn only_row(table: &DynamoLeaseTable) -> LeaseRow {
     assert!(scan.unreadable.is_empty(), "{:?}", scan.unreadable);
     let [row] = <[LeaseRow; 1]>::try_from(scan.rows).expect("one row");
     row
+}
+
+fn applied(outcome: Result<WriteOutcome, SeamError>) {
+    assert!(matches!(outcome, Ok(WriteOutcome::Applied(_))), "{outcome:?}");
 }
 
 fn put_raw(endpoint: &str, account: &str, item: &Value) {
@@ -163,7 +168,7 @@ async fn a_table_of_the_kcl_with_its_index_is_taken() {
         assert_eq!(table.create(&owned).await.unwrap(), CreateOutcome::Created);
         // An index does not take an attribute that is empty: an owner that is written out is removed.
         let release = Change { owner: Field::Remove, ..Change::counter(LeaseCounter(2)) };
-        assert_eq!(table.write(&LeaseWrite { change: release, ..renewal(1) }).await.unwrap(), WriteOutcome::Applied);
+        applied(table.write(&LeaseWrite { change: release, ..renewal(1) }).await);
         assert_eq!(only_row(&table).await, row(2));
     }
 }
@@ -212,15 +217,14 @@ async fn a_row_of_the_kcl_is_read_attribute_for_attribute() {
             children: [ShardId::new("shardId-000000000002"), ShardId::new("shardId-000000000003")].into(),
             hash_range: Some(HashRange { start: 0, end: u128::MAX / 2 }),
             checkpoint_owner: Some(WorkerId::new("old")),
-            unknown: found.unknown,
+            throughput: Some(Throughput::from_micros(12_345_678)),
             ..LeaseRow::new(
                 key(),
                 LeaseCounter(172),
                 Position::After(RecordPosition::parse(&format!("{SEQUENCE}/3")).unwrap()),
             )
         };
-        assert_eq!(found, expected);
-        assert!(found.unknown.is_some(), "throughputKBps is part of what is held against the row");
+        assert_eq!(found, expected, "and nothing of it is unknown");
     }
 }
 
@@ -314,6 +318,10 @@ fn full_row() -> LeaseRow {
         chain: Some(position.clone()),
         intent: Some(Bytes::from(vec![7; 64 * 1024])),
         wanted: Some(WorkerId::new("w-2")),
+        granted: Some(WorkerId::new("w-3")),
+        left: Some(UnixMillis(5)),
+        throughput: Some(Throughput::from_micros(12_345_678)),
+        taken_by: Some(WorkerId::new("w-1")),
         ..LeaseRow::new(key(), LeaseCounter(1_800_000_000), Position::After(position))
     }
 }
@@ -325,7 +333,13 @@ async fn a_write_leaves_exactly_the_row_that_it_is_said_to_leave() {
     let changes = [
         next.clone(),
         Change { owner: Field::Set(WorkerId::new("w-3")), owner_switches: Some(4), end_handoff: true, ..next.clone() },
-        Change { owner: Field::Remove, wanted: Field::Remove, ..next.clone() },
+        Change { owner: Field::Remove, wanted: Field::Remove, left: Field::Set(UnixMillis(8)), ..next.clone() },
+        Change {
+            granted: Field::Set(WorkerId::new("w-4")),
+            taken_by: Field::Set(WorkerId::new("w-3")),
+            throughput: Field::Set(Throughput::from_micros(12_345_678)),
+            ..next.clone()
+        },
         Change { intent: Field::Set(Bytes::from_static(b"\x00\xff")), lag: Field::Set(0), ..next.clone() },
         Change {
             checkpoint: Some(Position::After(at.clone())),
@@ -350,7 +364,7 @@ async fn a_write_leaves_exactly_the_row_that_it_is_said_to_leave() {
     ];
     let foreign = json!({
         "pendingCheckpoint": {"S": SEQUENCE}, "pendingCheckpointSubSequenceNumber": {"N": "1"},
-        "pendingCheckpointState": {"B": "AAEC"}, "checkpointOwner": {"S": "old"}, "streamName": {"S": "1:clicks:2"},
+        "pendingCheckpointState": {"B": "AAEC"}, "checkpointOwner": {"S": "old"}, "theirs": {"S": "1:clicks:2"},
         "ours": {"M": {"list": {"L": [{"NULL": true}, {"N": "1.50"}]}, "set": {"BS": ["AA==", "AQ=="]}, "no": {"BOOL": false}}},
         "penstockIntent": {"B": "AQ=="}, "penstockWanted": {"S": "w-9"}, "childShardIds": {"SS": ["shardId-000000000002"]},
     });
@@ -361,15 +375,15 @@ async fn a_write_leaves_exactly_the_row_that_it_is_said_to_leave() {
             let before = only_row(&table).await;
             assert!(before.foreign_pending.is_some());
             let write = LeaseWrite { change: change.clone(), ..renewal(172) };
-            assert_eq!(table.write(&write).await.unwrap(), WriteOutcome::Applied);
+            let outcome = table.write(&write).await.unwrap();
             let after = only_row(&table).await;
             assert_eq!(after, change.apply(&before), "{change:?}");
-            assert_eq!(after.unknown, before.unknown);
+            assert_eq!(outcome, WriteOutcome::Applied(Box::new(after.clone())), "the answer shows the row");
             // Sent again, it meets what it left: that is how a lost reply is told from a lost lease.
             assert_eq!(table.write(&write).await.unwrap(), WriteOutcome::Conflict(Some(Box::new(after))));
             let raw = get_raw(&endpoint, &account);
             assert_eq!(raw["throughputKBps"]["N"], "12.345678");
-            assert_eq!(raw["streamName"]["S"], "1:clicks:2");
+            assert_eq!(raw["theirs"]["S"], "1:clicks:2");
             assert_eq!(raw["pendingCheckpoint"].is_null(), change.checkpoint.is_some());
         }
     }
@@ -402,6 +416,10 @@ async fn a_new_row_comes_back_whole_and_has_the_types_of_the_kcl() {
             ("penstockChain", "S"),
             ("penstockIntent", "B"),
             ("penstockWanted", "S"),
+            ("penstockGranted", "S"),
+            ("penstockLeft", "N"),
+            ("penstockOwner", "S"),
+            ("throughputKBps", "N"),
         ] {
             assert!(!raw[name][kind].is_null(), "{name} is {}", raw[name]);
         }
@@ -451,7 +469,7 @@ async fn each_condition_is_asked() {
             let item = with(kcl_item(), json!({"penstockIntent": {"B": "AQ=="}, "checkpointOwner": {"S": "old"}}));
             put_raw(&endpoint, &account, &item);
             let outcome = table.write(&LeaseWrite { expect: expect.clone(), ..renewal(172) }).await.unwrap();
-            assert_eq!(outcome == WriteOutcome::Applied, *holds, "{expect:?}");
+            assert_eq!(matches!(outcome, WriteOutcome::Applied(_)), *holds, "{expect:?}");
             if let WriteOutcome::Conflict(found) = outcome {
                 assert_eq!(found.map(|row| *row), Some(only_row(&table).await), "the row comes back with the refusal");
             }
@@ -461,7 +479,7 @@ async fn each_condition_is_asked() {
         item.as_object_mut().unwrap().remove("checkpointSubSequenceNumber");
         put_raw(&endpoint, &account, &item);
         let expect = Expect { checkpoint: Some(Position::TrimHorizon), ..Expect::counter(LeaseCounter(172)) };
-        assert_eq!(table.write(&LeaseWrite { expect, ..renewal(172) }).await.unwrap(), WriteOutcome::Applied);
+        applied(table.write(&LeaseWrite { expect, ..renewal(172) }).await);
         let gone = LeaseWrite { key: LeaseKey::new("nobody"), ..renewal(1) };
         assert_eq!(table.write(&gone).await.unwrap(), WriteOutcome::Conflict(None), "nothing is brought back to life");
         assert_eq!(table.scan().await.unwrap().rows.len(), 1);

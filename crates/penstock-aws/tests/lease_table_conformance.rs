@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use penstock_aws::lease_table::{Billing, DynamoLeaseTable};
-use penstock_core::ids::LeaseKey;
+use penstock_core::ids::{LeaseKey, ShardId};
 use penstock_engine::ports::LeaseTable;
 use penstock_sim::conformance::lease_table::{self, Place, Stranger};
 use penstock_standins::unique_account;
@@ -45,6 +45,15 @@ impl Stranger for Program {
 
     async fn damage(&self, key: &LeaseKey) {
         self.update(key, "SET checkpoint = :v", &json!({":v": {"S": "EARLIEST"}}));
+    }
+
+    async fn damage_throughput(&self, key: &LeaseKey) {
+        self.update(key, "SET throughputKBps = :v", &json!({":v": {"N": "-1.5"}}));
+    }
+
+    async fn name_children(&self, key: &LeaseKey, children: &[ShardId]) {
+        let children: Vec<&str> = children.iter().map(ShardId::as_str).collect();
+        self.update(key, "SET childShardIds = :v", &json!({":v": {"SS": children}}));
     }
 }
 
