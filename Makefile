@@ -1,8 +1,10 @@
 # One word for each check; .ci/run uses the same words.
 
 SEEDS ?= 10000
+# CPU time of the random worlds of `make test`, in seconds.
+SIM_CPU ?= 300
 BENCH_MIB ?= 2048
-SIM_FLAGS ?= --release
+SIM_FLAGS ?= --profile sim
 STANDINS = ministack kinesis-local dynamodb-local microburst
 
 .PHONY: help demo standins test interop check fmt fmt-check clippy docs sim sim-mutants bench
@@ -17,8 +19,9 @@ demo: ## the main job on embedded parts, with its proof; needs Rust and nothing 
 standins: ## installs the stand-ins that tests need; quick when they are there
 	@scripts/install-standins $(STANDINS)
 
-test: standins ## every test
+test: standins ## every test, with five CPU minutes of random worlds
 	cargo test --workspace --no-fail-fast
+	PENSTOCK_SIM_CPU=$(SIM_CPU) cargo test -p penstock-sim $(SIM_FLAGS) --test worlds -- --nocapture
 
 interop: ## penstock and the real Java KCL, 2.7 and 3.5, on one lease table; needs Java and Maven
 	@scripts/install-standins dynamodb-local kinesis-local kcl-2 kcl-3
