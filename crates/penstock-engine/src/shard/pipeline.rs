@@ -260,3 +260,6 @@ pub(crate) fn panic_text(error: JoinError) -> String {
         Err(_) => "it was cancelled".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ mod handover;
 mod objects;
 mod streams;
 mod table;
+mod trimmed;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -25,13 +25,13 @@ struct Reading {
 }
 
 async fn read(stream: &Arc<FakeStream>, checkpoint: Position, arrival: Option<UnixMillis>) -> Reading {
-    let mut reading = begin(stream, checkpoint, arrival).await;
+    let mut reading = begin(stream, checkpoint, arrival);
     reading.start().await;
     reading
 }
 
 /// A shard whose reader is still to be started.
-async fn begin(stream: &Arc<FakeStream>, checkpoint: Position, arrival: Option<UnixMillis>) -> Reading {
+fn begin(stream: &Arc<FakeStream>, checkpoint: Position, arrival: Option<UnixMillis>) -> Reading {
     let ledger = Arc::<FakeGaps>::default();
     let (ctx, _keeper) = shard_with(stream, checkpoint, Arc::clone(&ledger));
     let (_, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
@@ -263,7 +263,7 @@ async fn nothing_is_handed_on_before_the_ledger_has_the_gap_and_no_memory_is_hel
     let stream = FakeStream::new(&[SHARD]);
     stream.put(SHARD, 1..=30);
     stream.trim(SHARD, 9);
-    let mut reading = begin(&stream, Position::After(position(5)), Some(OLD)).await;
+    let mut reading = begin(&stream, Position::After(position(5)), Some(OLD));
     reading.ledger.faults.add(ErrorClass::Throttled, 1_000_000);
     reading.start().await;
     let early = tokio::time::timeout(Duration::from_secs(3_600), reading.items.recv()).await;
@@ -284,7 +284,7 @@ async fn nothing_is_handed_on_before_the_ledger_has_the_gap_and_no_memory_is_hel
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_counted_once_however_often_the_shard_starts() {
     let stream = FakeStream::new(&[SHARD]);
-    let mut reading = begin(&stream, Position::After(position(5)), Some(OLD)).await;
+    let mut reading = begin(&stream, Position::After(position(5)), Some(OLD));
     for _ in 0..3 {
         reading.start().await;
         assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
@@ -296,7 +296,7 @@ async fn a_gap_is_counted_once_however_often_the_shard_starts() {
 async fn a_shard_without_a_checkpoint_is_not_read_before_the_stream_is_known_to_be_the_same() {
     let stream = FakeStream::new(&[SHARD]);
     stream.put(SHARD, 1..=10);
-    let mut reading = begin(&stream, Position::TrimHorizon, None).await;
+    let mut reading = begin(&stream, Position::TrimHorizon, None);
     let created = std::mem::replace(&mut *stream.created.lock().unwrap(), START);
     reading.start().await;
     let early = tokio::time::timeout(Duration::from_secs(600), reading.items.recv()).await;

@@ -117,3 +117,18 @@ async fn the_end_of_a_shard_waits_for_its_calls() {
     assert_eq!(worker.stop().await, Exit::Clean);
     assert_eq!(world.checkpoint(CHILD), Position::After(position(20)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_checkpoint_follows_each_call_at_once() {
+    let world = World::new(&[SHARD]);
+    let worker = world.calls(false);
+    until("the lease", || worker.status.snapshot().shards.len() == 1).await;
+    for round in 1..=5 {
+        world.stream.put(SHARD, round * 10 - 9..=round * 10);
+        until("the records", || taken(&world).len() as u64 == round * 10).await;
+        // A write takes five milliseconds; a renewal comes much later.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(world.checkpoint(SHARD), Position::After(position(round * 10)));
+    }
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
