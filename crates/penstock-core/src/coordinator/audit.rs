@@ -75,7 +75,9 @@ impl Coordinator {
         let begun = stream.audit.begun.unwrap_or(now.instant);
         let Some(shards) = shards else { return self.list_again(index, now.instant) };
         stream.audit.on_end(now.instant, self.timing.next_audit(now.instant, &mut self.random));
-        stream.looks.add(Listing::new(begun, shards));
+        let listing = Listing::new(begun, shards);
+        stream.looks.passed = sync::passed(&listing, &self.table, &stream.settings);
+        stream.looks.add(listing);
         let unread = !self.table.knows_stream(&stream.settings);
         if self.mode == Mode::Working && (unread || self.leads(now.instant)) {
             self.sync(index, now);

@@ -52,11 +52,13 @@ impl Listing {
 pub(super) struct Looks {
     pub(super) latest: Option<Listing>,
     before: Option<Listing>,
+    /// The shards without a row that a descendant with progress has passed, as the latest shows what comes of what.
+    pub(super) passed: BTreeSet<ShardId>,
 }
 
 impl Looks {
     pub(super) const fn new() -> Self {
-        Self { latest: None, before: None }
+        Self { latest: None, before: None, passed: BTreeSet::new() }
     }
 
     pub(super) fn add(&mut self, listing: Listing) {
@@ -103,6 +105,8 @@ pub(super) fn gate(row: &LeaseRow, taken: Instant, table: &Table, looks: &Looks,
             None if table.contains(&key) => Gate::Closed,
             // LATEST is enough for the shard itself: it was asked to ignore what came before. It proves nothing to a sibling.
             None if row.checkpoint > Position::TrimHorizon || table.was_passed(&key) => Gate::Open,
+            // A grandchild moves only after the child's end, and the child only after the parent's.
+            None if looks.passed.contains(parent) => Gate::Open,
             None => absent_parent(parent, &row.key.shard_id(), taken, looks, patience),
         }
     };

@@ -43,6 +43,11 @@ pub(super) fn missing_rows(
     Ok(missing.into_iter().map(|shard| tree.row(shard, wall)).collect())
 }
 
+/// The shards without a row that a descendant with progress has passed: they are done.
+pub(super) fn passed(listing: &Listing, table: &Table, stream: &StreamSettings) -> BTreeSet<ShardId> {
+    passed_shards(listing, table, stream, |_| true).into_iter().cloned().collect()
+}
+
 /// How a listed shard stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -273,3 +278,6 @@ fn parents_first(listing: &Listing) -> Vec<&ShardListing> {
     }
     order
 }
+
+#[cfg(test)]
+mod tests;
