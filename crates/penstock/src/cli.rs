@@ -147,12 +147,68 @@ pub(crate) struct LeasesArgs {
 /// What to do with the leases.
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum LeasesCommand {
-    /// List the leases: shard, owner, checkpoint, open intent
+    /// List the leases: stream, shard, owner, checkpoint, lag, open intent, gaps
     #[command(after_help = EXIT_CODES)]
     List(ReportArgs),
+    /// Write the owner out, so that another worker takes the shard at once
+    #[command(after_help = EXIT_CODES)]
+    Release(ReleaseArgs),
+    /// Set where a shard is read from next; says what is skipped or delivered again
+    #[command(after_help = EXIT_CODES)]
+    SetPosition(SetPositionArgs),
     /// Give up the range that a lease's open intent covers, and go on behind it: its records are not delivered
     #[command(after_help = EXIT_CODES)]
     AbandonIntent(AbandonIntentArgs),
+    /// Close entries of the gap ledger that you have looked at
+    #[command(after_help = EXIT_CODES)]
+    AcknowledgeGap(AcknowledgeGapArgs),
+    /// Give all leases the form of key that leases.keys asks for; no worker may run meanwhile
+    #[command(after_help = EXIT_CODES)]
+    Convert(ConvertArgs),
+}
+
+/// Some leases, or all of them.
+#[derive(Debug, PartialEq, Eq, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct LeaseChoice {
+    /// The leases' keys: for one stream the shard ids, as in shardId-000000000012
+    #[arg(value_name = "LEASE")]
+    pub(crate) leases: Vec<String>,
+    /// All leases of the table
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// `penstock leases release`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct ReleaseArgs {
+    /// Which leases.
+    #[command(flatten)]
+    pub(crate) choice: LeaseChoice,
+    /// Do not look whether the owner is alive; a live one loses the lease at once
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// The configuration and the form of the report.
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// `penstock leases set-position`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct SetPositionArgs {
+    /// Which leases.
+    #[command(flatten)]
+    pub(crate) choice: LeaseChoice,
+    /// TRIM_HORIZON, LATEST, a time as in 2026-11-21T10:30:00Z, or the sequence number of the last record that counts as
+    /// delivered
+    #[arg(long = "to", value_name = "POSITION")]
+    pub(crate) position: String,
+    /// Do not look whether the owner is alive; a live one loses the lease at once
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// The configuration and the form of the report.
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
 }
 
 /// `penstock leases abandon-intent`.
@@ -165,6 +221,35 @@ pub(crate) struct AbandonIntentArgs {
     /// are read again, and those in objects that were already put are delivered twice
     #[arg(long)]
     pub(crate) unreadable: bool,
+    /// The configuration and the form of the report.
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// `penstock leases acknowledge-gap`.
+#[derive(Debug, PartialEq, Eq, Args)]
+#[command(group = clap::ArgGroup::new("which").args(["gaps", "all"]).required(true).multiple(false))]
+pub(crate) struct AcknowledgeGapArgs {
+    /// The ids of the entries, as `penstock leases list` shows them
+    #[arg(value_name = "GAP")]
+    pub(crate) gaps: Vec<String>,
+    /// All open ones
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The configuration and the form of the report.
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// `penstock leases convert`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct ConvertArgs {
+    /// The stream that the leases belong to, where source.streams has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stream: Option<String>,
+    /// Do not look whether an owner is alive, and leave attributes behind that penstock does not know
+    #[arg(long)]
+    pub(crate) force: bool,
     /// The configuration and the form of the report.
     #[command(flatten)]
     pub(crate) report: ReportArgs,
@@ -214,6 +299,27 @@ mod tests {
                 }),
             ),
             (
+                format!("penstock leases set-position shardId-000000000012 --to LATEST --force {flags}"),
+                Command::Leases(LeasesArgs {
+                    command: LeasesCommand::SetPosition(SetPositionArgs {
+                        choice: LeaseChoice { leases: vec!["shardId-000000000012".into()], all: false },
+                        position: "LATEST".into(),
+                        force: true,
+                        report: ReportArgs { config: config(), json: false },
+                    }),
+                }),
+            ),
+            (
+                format!("penstock leases release --all {flags} --json"),
+                Command::Leases(LeasesArgs {
+                    command: LeasesCommand::Release(ReleaseArgs {
+                        choice: LeaseChoice { leases: Vec::new(), all: true },
+                        force: false,
+                        report: ReportArgs { config: config(), json: true },
+                    }),
+                }),
+            ),
+            (
                 "penstock demo --sink firehose --keep".to_owned(),
                 Command::Demo(DemoArgs { out: None, shards: 4, records: 20_000, sink: DemoSink::Firehose, keep: true }),
             ),
@@ -240,6 +346,10 @@ mod tests {
             "penstock frobnicate",
             "penstock demo --shards 1",
             "penstock leases",
+            "penstock leases release -c a.toml",
+            "penstock leases release shardId-000000000012 --all -c a.toml",
+            "penstock leases set-position --all -c a.toml",
+            "penstock leases acknowledge-gap -c a.toml",
             "penstock local --fault garbage",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use penstock_core::coordinator::api::LeaseStatus;
-use penstock_engine::status::{ShardStatus, SinkStatus, Status};
+use penstock_core::throughput::Throughput;
+use penstock_engine::status::{ShardStatus, SinkStatus, Status, StreamStatus};
 use serde_json::{Value, json};
+
+use crate::commands::leases::gap_to_json;
 
 /// The snapshot. Durations in milliseconds, sizes in bytes, as the names say.
 pub(super) fn json(status: &Status) -> Value {
@@ -15,7 +18,7 @@ pub(super) fn json(status: &Status) -> Value {
     };
     json!({
         "worker": status.worker.as_str(),
-        "stream": status.stream.as_ref().map(|stream| stream.as_str()),
+        "streams": status.streams.iter().map(stream).collect::<Vec<_>>(),
         "started": status.started,
         "draining": status.draining,
         "keeper_idle_milliseconds": status.keeper_idle.map(millis),
@@ -24,7 +27,7 @@ pub(super) fn json(status: &Status) -> Value {
         "sink": { "state": sink, "problem": sink_problem },
         "problems": {
             "leases": status.lease_problem,
-            "stream": status.stream_problem,
+            "gap_ledger": status.gap_problem,
         },
         "records": {
             "fetched": status.totals.fetched,
@@ -34,7 +37,11 @@ pub(super) fn json(status: &Status) -> Value {
             "abandoned": status.totals.abandoned,
             "in_flight": status.totals.in_flight,
         },
-        "gaps": status.totals.gaps,
+        "gaps": {
+            "open": status.open_gaps,
+            "entries": status.gaps.iter().map(gap_to_json).collect::<Vec<_>>(),
+            "noticed_by_reason": status.totals.gaps,
+        },
         "workers": status.workers,
         "leases_unowned": status.unowned,
         "shards": status.shards.iter().map(shard).collect::<Vec<_>>(),
@@ -42,8 +49,14 @@ pub(super) fn json(status: &Status) -> Value {
     })
 }
 
+fn stream(stream: &StreamStatus) -> Value {
+    json!({ "stream": stream.name.as_str(), "problem": stream.problem })
+}
+
 fn shard(shard: &ShardStatus) -> Value {
     json!({
+        "lease": shard.lease.as_str(),
+        "stream": shard.stream.as_str(),
         "shard": shard.shard.as_str(),
         "phase": shard.phase.as_str(),
         "checkpoint": shard.checkpoint.to_string(),
@@ -63,7 +76,15 @@ fn lease(lease: &LeaseStatus, status: &Status) -> Value {
     json!({
         "lease": lease.key.as_str(),
         "owner": lease.owner.as_ref().map(|owner| owner.as_str()),
+        "stream": status.streams.get(lease.stream.0).map(|stream| stream.name.as_str()),
+        "shard": lease.key.shard_id().as_str(),
+        "parents": lease.parents.iter().map(|parent| parent.as_str()).collect::<Vec<_>>(),
+        "hash_range": lease.hash_range.map(|range| [range.start.to_string(), range.end.to_string()]),
+        "wanted_by": lease.wanted.as_ref().map(|worker| worker.as_str()),
         "checkpoint": lease.checkpoint.to_string(),
+        "arrival_milliseconds": lease.arrival.map(|arrival| arrival.0),
+        "lag_milliseconds": lease.lag,
+        "throughput_kib_per_second": lease.throughput.map(Throughput::kib_per_second),
         "held": lease.held,
         "waits_for_parents": lease.waits_for_parents,
         "intent_open": lease.intent_open,

@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use penstock_core::ids::ShardId;
-use penstock_core::lease::Scan;
+use penstock_core::ids::{ShardId, StreamId};
+use penstock_core::lease::{LeaseRow, Scan};
 use penstock_engine::ports::{
-    CallSink, ErrorClass, LeaseTable, ObjectSink, OpenAt, SeamError, ShardSource, SinkPort, StreamDescription,
+    CallSink, ErrorClass, GapLedger, KclVersion, LeaseTable, ObjectSink, OpenAt, SeamError, ShardSource, SinkPort,
+    StreamDescription,
 };
 use serde_json::json;
 
 use crate::cli::CheckArgs;
-use crate::config::settings::Settings;
+use crate::config::settings::{KeyForm, Settings};
 use crate::config::{Surroundings, load};
 use crate::telemetry::one_line;
 use crate::wiring::aws::Aws;
@@ -112,16 +113,25 @@ impl Report {
 
 async fn try_everything(settings: &Settings, report: &mut Report) {
     let aws = Aws::load(&settings.aws).await;
-    let stream = match ports::source(settings, &aws).await {
-        Ok(source) => try_source(source.as_ref(), report).await,
-        Err(problem) => {
-            report.failed("source", one_line(&problem));
-            None
+    let mut streams = Vec::new();
+    match ports::sources(settings, &aws).await {
+        Ok(sources) => {
+            for source in sources {
+                streams.extend(try_source(source.source.as_ref(), report).await);
+            }
         }
-    };
+        Err(problem) => report.failed("source", one_line(&problem)),
+    }
     match ports::leases(settings, &aws).await {
-        Ok(leases) => try_leases(leases.as_ref(), stream.as_ref(), report).await,
+        Ok(leases) => {
+            try_leases(leases.as_ref(), settings, &streams, report).await;
+            try_kcl_version(leases.as_ref(), settings, report).await;
+        }
         Err(problem) => report.failed("lease table", one_line(&problem)),
+    }
+    match ports::gaps(settings, &aws).await {
+        Ok(gaps) => try_gaps(gaps.as_ref(), report).await,
+        Err(problem) => report.failed("gap ledger", one_line(&problem)),
     }
     match ports::sink(settings, &aws).await {
         Ok((SinkPort::Objects(sink), _)) => try_objects(&sink, report).await,
@@ -156,9 +166,13 @@ async fn try_fetch(source: &dyn ShardSource, shard: &ShardId) -> Result<usize, S
     }
 }
 
-async fn try_leases(leases: &dyn LeaseTable, stream: Option<&StreamDescription>, report: &mut Report) {
+async fn try_leases(leases: &dyn LeaseTable, settings: &Settings, streams: &[StreamDescription], report: &mut Report) {
+    let refusal = |scan: &Scan| {
+        let of_another = streams.iter().find_map(|stream| of_another_stream(scan, stream, settings.leases.keys));
+        of_another.or_else(|| of_other_form(scan, settings.leases.keys))
+    };
     match leases.scan().await {
-        Ok(scan) if scan.unreadable.is_empty() => match stream.and_then(|stream| of_another_stream(&scan, stream)) {
+        Ok(scan) if scan.unreadable.is_empty() => match refusal(&scan) {
             None => report.ok("scan the lease table", format!("{} leases", scan.rows.len())),
             Some(problem) => report.failed("scan the lease table", problem),
         },
@@ -175,13 +189,63 @@ async fn try_leases(leases: &dyn LeaseTable, stream: Option<&StreamDescription>,
 }
 
 /// What `run` refuses to start with: leases of a stream that was there under this name before.
-fn of_another_stream(scan: &Scan, stream: &StreamDescription) -> Option<String> {
-    let rows = scan.rows.iter().filter_map(|row| row.stream_created).find(|created| *created != stream.created)?;
+fn of_another_stream(scan: &Scan, stream: &StreamDescription, keys: KeyForm) -> Option<String> {
+    let id = stream.stream_id();
+    let is_namesake = |row: &&LeaseRow| match (keys, row.key.stream_id()) {
+        (KeyForm::Single, None) => true,
+        (KeyForm::Multi, Some(found)) => {
+            let same = |one: &StreamId| one.parts().map(|(account, name, _)| (account.to_owned(), name));
+            same(&found) == same(&id)
+        }
+        (KeyForm::Single, Some(_)) | (KeyForm::Multi, None) => false,
+    };
+    let mut created = scan.rows.iter().filter(is_namesake).filter_map(|row| row.stream_created);
+    let rows = created.find(|created| *created != stream.created)?;
     Some(format!(
         "the leases belong to a stream that was created at {rows}, {} was created at {}: use another application name, \
          or remove the leases of the old stream",
         stream.name, stream.created
     ))
+}
+
+/// Rows whose keys have another form than the configuration's.
+fn of_other_form(scan: &Scan, keys: KeyForm) -> Option<String> {
+    let row = scan.rows.iter().find(|row| row.key.stream_id().is_some() != (keys == KeyForm::Multi))?;
+    Some(format!(
+        "the lease {} has another form of key than leases.keys asks for: `penstock leases convert` changes the table, or use \
+         another application name",
+        row.key
+    ))
+}
+
+/// Whether a leader of the KCL 3 assigns these leases.
+async fn try_kcl_version(leases: &dyn LeaseTable, settings: &Settings, report: &mut Report) {
+    const WHAT: &str = "look for a KCL 3 leader";
+    match leases.kcl_version().await {
+        Ok(KclVersion::Unrecorded) => report.ok(WHAT, "there is no record of any"),
+        Ok(KclVersion::Peers(state)) => report.ok(WHAT, format!("{state}: every worker takes for itself")),
+        Ok(KclVersion::Leader(state)) if settings.leases.exclusive => {
+            report.ok(WHAT, format!("{state}; leases.mode = \"exclusive\" goes on once no worker of it is left"));
+        }
+        Ok(KclVersion::Leader(state)) => report.failed(
+            WHAT,
+            format!("{state}: stop its workers and set leases.mode = \"exclusive\", or roll it back to 2.x first"),
+        ),
+        Err(error) => report.failed(WHAT, error.to_string()),
+    }
+}
+
+async fn try_gaps(gaps: &dyn GapLedger, report: &mut Report) {
+    const WHAT: &str = "read the gap ledger";
+    match gaps.entries().await {
+        Ok((entries, _)) => {
+            report.ok(WHAT, format!("{} open", entries.iter().filter(|entry| entry.is_open()).count()));
+        }
+        Err(error) if error.class == ErrorClass::NotFound => {
+            report.ok(WHAT, "there is none yet; `penstock run` creates it");
+        }
+        Err(error) => report.failed(WHAT, error.to_string()),
+    }
 }
 
 async fn try_objects(sink: &Arc<dyn ObjectSink>, report: &mut Report) {

@@ -1,26 +1,31 @@
-//! `penstock leases`: who has which shard; giving up an intent that nobody can carry out is in a file of its own.
+//! `penstock leases`: who has which shard, and what an operator may do about it; each command is in a file of its own.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
-use penstock_core::intent::Intent;
-use penstock_core::intent::codec;
+use anyhow::{Context, anyhow, bail};
+use penstock_core::ids::{LeaseKey, StreamName};
 use penstock_core::lease::{LeaseRow, Scan};
-use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
-use penstock_engine::clock::Clock;
-use penstock_engine::ports::{ErrorClass, LeaseTable};
-use serde_json::{Value, json};
+use penstock_engine::ports::{ErrorClass, GapLedger, LeaseTable};
 
-use crate::cli::{LeasesArgs, LeasesCommand, ReportArgs};
-use crate::config::settings::LeaseStoreSettings;
+use crate::cli::{LeaseChoice, LeasesArgs, LeasesCommand, ReportArgs};
+use crate::config::settings::{LeaseStoreSettings, Settings};
 use crate::config::{Surroundings, load};
 use crate::wiring::aws::Aws;
 use crate::wiring::ports;
 
 mod abandon;
+mod convert;
+mod gaps;
+mod list;
+mod position;
+mod release;
+mod tool;
+
+pub(crate) use list::gap_to_json;
 
 /// Runs one of the lease commands.
 ///
@@ -28,127 +33,89 @@ mod abandon;
 /// If the table cannot be read, or the write was refused.
 pub(crate) fn run(args: &LeasesArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(async {
+    let text = runtime.block_on(async {
         match &args.command {
-            LeasesCommand::List(args) => list(args).await,
-            LeasesCommand::AbandonIntent(args) => abandon::run(args).await,
+            LeasesCommand::List(args) => list::run(&open(args).await?, args.json).await,
+            LeasesCommand::Release(args) => release::run(&open(&args.report).await?, args).await,
+            LeasesCommand::SetPosition(args) => position::run(&open(&args.report).await?, args).await,
+            LeasesCommand::AbandonIntent(args) => abandon::run(&open(&args.report).await?, args).await,
+            LeasesCommand::AcknowledgeGap(args) => gaps::run(&open(&args.report).await?, args).await,
+            LeasesCommand::Convert(args) => convert::run(&open(&args.report).await?, args).await,
         }
-    })
+    })?;
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The lease table and all that stands in it.
-async fn open(args: &ReportArgs) -> anyhow::Result<(Arc<dyn LeaseTable>, Scan)> {
+/// The lease table, the gap ledger, and what stood in the table a moment ago.
+struct Open {
+    settings: Settings,
+    aws: Aws,
+    table: Arc<dyn LeaseTable>,
+    gaps: Arc<dyn GapLedger>,
+    scan: Scan,
+}
+
+async fn open(args: &ReportArgs) -> anyhow::Result<Open> {
     let loaded = load(&args.config.file, &args.config.settings, &Surroundings::of_this_process())?;
-    let aws = Aws::load(&loaded.settings.aws).await;
-    let table = ports::leases(&loaded.settings, &aws).await?;
-    let scan = table.scan().await.map_err(|error| match &loaded.settings.leases.store {
+    let settings = loaded.settings;
+    let aws = Aws::load(&settings.aws).await;
+    let table = ports::leases(&settings, &aws).await?;
+    let gaps = ports::gaps(&settings, &aws).await?;
+    let scan = table.scan().await.map_err(|error| match &settings.leases.store {
         LeaseStoreSettings::Sqlite { path } if error.class == ErrorClass::NotFound && !path.exists() => {
             anyhow!("there are no leases yet: {} does not exist; `penstock run` makes it", path.display())
         }
         _ => error.into(),
     })?;
-    Ok((table, scan))
+    Ok(Open { settings, aws, table, gaps, scan })
 }
 
-// === list ===
-
-async fn list(args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let (_, scan) = open(args).await?;
-    let now = Clock::Boot.now().wall;
-    let text = match args.json {
-        true => format!("{:#}\n", scan_as_json(&scan)),
-        false => scan_as_table(&scan, now),
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What a row is about, in a word.
-fn state(row: &LeaseRow) -> &'static str {
-    match (&row.checkpoint, &row.owner) {
-        (Position::ShardEnd, _) => "ended",
-        (_, Some(_)) => "owned",
-        (_, None) => "unowned",
+impl Open {
+    /// The row that an operator means: by its key, or by the id of a shard that only one stream has.
+    fn find(&self, text: &str) -> anyhow::Result<&LeaseRow> {
+        let key = LeaseKey::new(text);
+        if let Some(row) = self.scan.unreadable.iter().find(|row| row.key == key) {
+            bail!("the lease {key} cannot be read: {}", row.problem);
+        }
+        if let Some(row) = self.scan.rows.iter().find(|row| row.key == key) {
+            return Ok(row);
+        }
+        let of_shard: Vec<&LeaseRow> =
+            self.scan.rows.iter().filter(|row| row.key.shard_id().as_str() == text).collect();
+        match of_shard[..] {
+            [row] => Ok(row),
+            [] => {
+                let known: Vec<&str> = self.scan.rows.iter().map(|row| row.key.as_str()).collect();
+                bail!("there is no lease {key}; there are: {}", known.join(", "))
+            }
+            _ => {
+                let keys: Vec<&str> = of_shard.iter().map(|row| row.key.as_str()).collect();
+                bail!("several streams have a shard {text}: give the whole key, one of {}", keys.join(", "))
+            }
+        }
     }
-}
 
-/// The range of an open intent, or what is wrong with it.
-fn intent_text(row: &LeaseRow) -> String {
-    match row.intent.as_ref().map(|bytes| codec::decode(bytes)) {
-        None => "-".to_owned(),
-        Some(Ok(intent)) => format!("{} to {}", intent.first, intent.last),
-        Some(Err(problem)) => format!("unreadable: {problem}"),
+    /// The rows that an operator chose, each once, in the order of the keys.
+    fn chosen(&self, choice: &LeaseChoice) -> anyhow::Result<Vec<&LeaseRow>> {
+        if choice.all {
+            return Ok(self.scan.rows.iter().collect());
+        }
+        let keys: BTreeSet<&LeaseKey> =
+            choice.leases.iter().map(|text| self.find(text).map(|row| &row.key)).collect::<anyhow::Result<_>>()?;
+        Ok(self.scan.rows.iter().filter(|row| keys.contains(&row.key)).collect())
     }
-}
 
-fn scan_as_table(scan: &Scan, now: UnixMillis) -> String {
-    let head = ["SHARD", "STATE", "OWNER", "CHECKPOINT", "AGE", "LAG", "INTENT"].map(str::to_owned);
-    let rows = scan.rows.iter().map(|row| {
-        [
-            row.key.to_string(),
-            state(row).to_owned(),
-            row.owner.as_ref().map_or("-".to_owned(), ToString::to_string),
-            row.checkpoint.to_string(),
-            row.arrival.map_or("-".to_owned(), |arrival| format!("{} s", now.since(arrival).as_secs())),
-            row.lag.map_or("-".to_owned(), |lag| format!("{lag} ms")),
-            intent_text(row),
-        ]
-    });
-    let lines: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
-    let mut text = String::new();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
-    for line in &lines {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
+    /// The stream of a row, by its key or, where the table serves one stream, by the configuration.
+    fn stream_of(&self, row: &LeaseRow) -> StreamName {
+        let in_key = row.key.stream_id().and_then(|id| id.parts().map(|(_, name, _)| name));
+        in_key.unwrap_or_else(|| StreamName::new(&self.settings.source.streams[0].name))
     }
-    for row in &scan.unreadable {
-        text.push_str(&format!("{}  unreadable: {}\n", row.key, row.problem));
+
+    /// When the stream of a row was created, as far as the row says.
+    fn stream_created(row: &LeaseRow) -> UnixMillis {
+        let in_key = row.key.stream_id().and_then(|id| id.parts().map(|(_, _, created)| created));
+        let in_key = in_key.and_then(|seconds| i64::try_from(seconds).ok()).map(|seconds| UnixMillis(seconds * 1000));
+        row.stream_created.or(in_key).unwrap_or_default()
     }
-    text
-}
-
-fn scan_as_json(scan: &Scan) -> Value {
-    let intent = |row: &LeaseRow| {
-        let decoded = row.intent.as_ref().map(|bytes| codec::decode(bytes))?;
-        Some(match decoded {
-            Ok(intent) => intent_as_json(&intent),
-            Err(problem) => json!({ "problem": problem.to_string() }),
-        })
-    };
-    let row = |row: &LeaseRow| {
-        json!({
-            "lease": row.key.as_str(),
-            "state": state(row),
-            "owner": row.owner.as_ref().map(|owner| owner.as_str()),
-            "counter": row.counter.0,
-            "checkpoint": row.checkpoint.to_string(),
-            "arrival_milliseconds": row.arrival.map(|arrival| arrival.0),
-            "lag_milliseconds": row.lag,
-            "parents": row.parents.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "children": row.children.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "chain": row.chain.as_ref().map(ToString::to_string),
-            "intent": intent(row),
-        })
-    };
-    json!({
-        "leases": scan.rows.iter().map(row).collect::<Vec<_>>(),
-        "unreadable": scan
-            .unreadable
-            .iter()
-            .map(|row| json!({ "lease": row.key.as_str(), "problem": row.problem }))
-            .collect::<Vec<_>>(),
-    })
-}
-
-fn intent_as_json(intent: &Intent) -> Value {
-    json!({
-        "from": intent.from.to_string(),
-        "first": intent.first.to_string(),
-        "last": intent.last.to_string(),
-        "records": intent.records(),
-        "destination": intent.destination.to_string(),
-        "keys": intent.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(),
-    })
 }

@@ -69,24 +69,30 @@ async fn run_worker(settings: &Settings, metrics: PrometheusHandle) -> anyhow::R
             error!(shards = shards.len(), "the grace period ran out with records undelivered; they are read again");
             Ok(ExitCode::from(EXIT_UNDELIVERED))
         }
+        Exit::Refused { problem } => bail!("{problem}"),
         Exit::Failed { problem } => bail!("the worker failed, which is a fault of penstock's own: {problem}"),
     }
 }
 
 async fn build(settings: &Settings) -> anyhow::Result<Worker> {
     let aws = Aws::load(&settings.aws).await;
-    let source = ports::source(settings, &aws).await?;
+    let sources = ports::sources(settings, &aws).await?;
     let leases = ports::leases(settings, &aws).await?;
+    let gaps = ports::gaps(settings, &aws).await?;
     let (sink, set_aside) = ports::sink(settings, &aws).await?;
     let worker_settings = settings::worker_settings(settings);
     info!(
         application = %worker_settings.application,
         worker = %worker_settings.worker,
-        stream = settings.source.stream_name,
+        streams = stream_names(settings),
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
-    Ok(Worker::new(worker_settings, Ports { source, leases, sink, set_aside }, Clock::Boot)?)
+    Ok(Worker::new(worker_settings, Ports { sources, leases, gaps, sink, set_aside }, Clock::Boot)?)
+}
+
+fn stream_names(settings: &Settings) -> String {
+    settings.source.streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn serve_admin(tasks: &mut JoinSet<()>, listener: TcpListener, sources: admin::Sources) -> anyhow::Result<()> {

@@ -4,8 +4,8 @@
 use super::form;
 use super::settings::{
     AccessSettings, AdminSettings, ApplicationSettings, AwsSettings, Compression, EndpointSettings, FirehoseSettings,
-    LeaseSettings, LeaseStoreSettings, LogFormat, LogLevel, LogSettings, ObjectSettings, Ordering, OutsideHashRange,
-    Pack, SetAsidePlace, Settings, SinkSettings, SourceSettings, StartPosition,
+    KeyForm, LeaseSettings, LeaseStoreSettings, LogFormat, LogLevel, LogSettings, ObjectSettings, Ordering,
+    OutsideHashRange, Pack, SetAsidePlace, Settings, SinkSettings, SourceSettings, StartPosition, StreamSettings,
 };
 use super::value::Values;
 use std::num::NonZeroU32;
@@ -51,11 +51,17 @@ fn aws(values: &Values) -> AwsSettings {
 }
 
 fn source(values: &Values) -> Option<SourceSettings> {
-    let stream = values.only("source.streams")?;
-    let arn = form::parse_stream_arn(stream);
+    let stream = |text: &String| {
+        let arn = form::parse_stream_arn(text);
+        let name = arn.as_ref().map_or(text.as_str(), |arn| arn.name).to_owned();
+        StreamSettings { name, arn: arn.map(|_| text.clone()) }
+    };
+    let streams: Vec<StreamSettings> = values.list("source.streams").iter().map(stream).collect();
+    if streams.is_empty() {
+        return None;
+    }
     Some(SourceSettings {
-        stream_name: arn.as_ref().map_or(stream, |arn| arn.name).to_owned(),
-        stream_arn: arn.as_ref().map(|_| stream.to_owned()),
+        streams,
         access: AccessSettings {
             region: owned(values, "source.region"),
             role_arn: owned(values, "source.role_arn"),
@@ -89,6 +95,12 @@ fn leases(values: &Values) -> Option<LeaseSettings> {
         failover_time: values.duration("leases.failover_time")?,
         max_leases: NonZeroU32::new(values.integer("leases.max_leases")?),
         max_steals_per_cycle: values.integer("leases.max_steals_per_cycle")?,
+        exclusive: values.text("leases.mode")? == "exclusive",
+        keys: match values.text("leases.keys")? {
+            "single" => KeyForm::Single,
+            "multi" => KeyForm::Multi,
+            _ => return None,
+        },
     })
 }
 

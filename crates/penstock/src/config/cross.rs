@@ -2,6 +2,7 @@
 //! effect. A value that did not convert has been reported already and takes no part.
 
 use super::derive;
+use super::form;
 use super::problem::Problem;
 use super::schema::{self, Fallback};
 use super::unit::{format_duration, format_size};
@@ -21,6 +22,9 @@ const BILLING_STEP: u64 = 5 << 10;
 /// Looks across the keys.
 pub(crate) fn check(values: &Values, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
     problems.extend(region_of_the_arn(values));
+    problems.extend(several_regions(values));
+    problems.extend(same_stream_twice(values));
+    problems.extend(keys_of_one_stream(values));
     problems.extend(external_id_without_role(values, "source.external_id", "source.role_arn"));
     problems.extend(external_id_without_role(values, "sink.external_id", "sink.role_arn"));
     problems.extend(idle_before_fetch(values));
@@ -39,6 +43,34 @@ fn region_of_the_arn(values: &Values) -> Option<Problem> {
     let what =
         format!("is not the Region of the stream's ARN, {in_arn:?}; leave {region:?} out or correct one of them");
     Some(values.problem("source.region", what))
+}
+
+fn several_regions(values: &Values) -> Option<Problem> {
+    let first = derive::arn_region(values)?;
+    let other = derive::arn_regions(values).find(|region| *region != first)?;
+    let what = format!("names streams in {first:?} and in {other:?}; run one penstock for each Region");
+    Some(values.problem("source.streams", what))
+}
+
+/// Once by its name and once by its ARN.
+fn same_stream_twice(values: &Values) -> Option<Problem> {
+    let streams = values.list("source.streams");
+    let name = |stream: &'_ String| form::parse_stream_arn(stream).map_or(stream.clone(), |arn| arn.name.to_owned());
+    let accounts = |stream: &'_ String| form::parse_stream_arn(stream).map(|arn| arn.account.to_owned());
+    let twice = streams.iter().enumerate().find(|(index, stream)| {
+        streams[..*index].iter().any(|earlier| {
+            let differ = matches!((accounts(earlier), accounts(stream)), (Some(one), Some(other)) if one != other);
+            name(earlier) == name(stream) && !differ
+        })
+    });
+    twice.map(|(_, stream)| values.problem("source.streams", format!("names the stream {:?} twice", name(stream))))
+}
+
+fn keys_of_one_stream(values: &Values) -> Option<Problem> {
+    let single = values.text("leases.keys") == Some("single") && values.list("source.streams").len() > 1;
+    let what =
+        "tells the shards of several streams not apart; leave it out, or give each stream an application of its own";
+    single.then(|| values.problem("leases.keys", what))
 }
 
 fn external_id_without_role(values: &Values, id: &str, role: &str) -> Option<Problem> {

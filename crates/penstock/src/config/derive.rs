@@ -18,6 +18,7 @@ pub(crate) fn fill_in(values: &mut Values, host_name: &str) {
     for (path, from, value) in derived {
         fill(values, path, from, value);
     }
+    fill(values, "leases.keys", "the number of streams", key_form(values));
     let extension = match values.text("sink.compression") {
         Some("gzip") => Some(".gz".to_owned()),
         Some("zstd") => Some(".zst".to_owned()),
@@ -34,9 +35,20 @@ fn fill(values: &mut Values, path: &'static str, from: &'static str, value: Opti
     }
 }
 
-/// The Region that the stream's ARN names.
+/// The Region that the first ARN among the streams names.
 pub(crate) fn arn_region(values: &Values) -> Option<&str> {
-    values.only("source.streams").and_then(form::parse_stream_arn).map(|arn| arn.region)
+    arn_regions(values).next()
+}
+
+/// The Regions that the streams' ARNs name, in their order.
+pub(crate) fn arn_regions(values: &Values) -> impl Iterator<Item = &str> {
+    values.list("source.streams").iter().filter_map(|stream| form::parse_stream_arn(stream)).map(|arn| arn.region)
+}
+
+/// The form of lease keys that follows from the number of streams.
+fn key_form(values: &Values) -> Option<String> {
+    let streams = values.list("source.streams").len();
+    (streams > 0).then(|| if streams > 1 { "multi" } else { "single" }.to_owned())
 }
 
 /// A host may be called anything; the label keeps what a lease owner's name may hold.

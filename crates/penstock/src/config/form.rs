@@ -90,6 +90,8 @@ impl Form {
 pub(crate) struct StreamArn<'a> {
     /// The Region that the stream lives in.
     pub(crate) region: &'a str,
+    /// The account that it belongs to.
+    pub(crate) account: &'a str,
     /// The stream's name.
     pub(crate) name: &'a str,
 }
@@ -105,7 +107,7 @@ pub(crate) fn parse_stream_arn(text: &str) -> Option<StreamArn<'_>> {
         && region(region_part).is_ok()
         && is_account(account)
         && name(stream_name, 1, 128).is_ok();
-    sound.then_some(StreamArn { region: region_part, name: stream_name })
+    sound.then_some(StreamArn { region: region_part, account, name: stream_name })
 }
 
 /// Reads a time in RFC 3339 as milliseconds since 1970; `None` if it is not one, or is before 1970.

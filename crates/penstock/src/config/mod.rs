@@ -6,7 +6,7 @@ mod assemble;
 mod cross;
 mod derive;
 mod effective;
-mod form;
+pub(crate) mod form;
 mod layers;
 mod load;
 mod prefixes;

@@ -78,10 +78,8 @@ pub(crate) struct AccessSettings {
 /// What is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceSettings {
-    /// The stream's name.
-    pub(crate) stream_name: String,
-    /// Its ARN, if it was given by one.
-    pub(crate) stream_arn: Option<String>,
+    /// The streams; at least one.
+    pub(crate) streams: Vec<StreamSettings>,
     /// Region and identity for reading.
     pub(crate) access: AccessSettings,
     /// Where a shard without a checkpoint starts.
@@ -96,6 +94,15 @@ pub(crate) struct SourceSettings {
     pub(crate) deaggregate: bool,
     /// What happens to user records that hash outside their shard.
     pub(crate) outside_hash_range: OutsideHashRange,
+}
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamSettings {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its ARN, if it was given by one.
+    pub(crate) arn: Option<String>,
 }
 
 /// Where a shard without a checkpoint starts.
@@ -132,8 +139,21 @@ pub(crate) struct LeaseSettings {
     pub(crate) failover_time: Duration,
     /// The most leases that this worker holds; `None` for no limit.
     pub(crate) max_leases: Option<NonZeroU32>,
-    /// The most leases stolen in one cycle.
+    /// The most leases asked for in one cycle.
     pub(crate) max_steals_per_cycle: u32,
+    /// Whether only penstock is on the table.
+    pub(crate) exclusive: bool,
+    /// The form of the lease keys.
+    pub(crate) keys: KeyForm,
+}
+
+/// The form of the lease keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyForm {
+    /// The shard id.
+    Single,
+    /// Account, stream, creation time and shard id.
+    Multi,
 }
 
 /// Where leases live.

@@ -6,8 +6,6 @@ use super::schema::{KEYS, Key};
 const LATER: &[(&str, &str)] = &[
     ("transform", "this version delivers records as they are"),
     ("spool", "this version fills objects in memory, within memory.budget"),
-    ("leases.mode", "this version shares the table with 2.x workers only"),
-    ("leases.keys", "this version reads one stream, whose lease keys are the shard ids"),
     ("sink.partition_by", "this version does not partition by content"),
     ("sink.max_open_partitions", "this version does not partition by content"),
     ("sink.storage_class", "this version writes objects with the bucket's defaults"),

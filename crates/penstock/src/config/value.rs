@@ -124,11 +124,11 @@ impl Values {
         }
     }
 
-    /// The only entry of a list.
-    pub(crate) fn only(&self, path: &str) -> Option<&str> {
+    /// The entries of a list; none if there is no list.
+    pub(crate) fn list(&self, path: &str) -> &[String] {
         match self.get(path) {
-            Some((Value::List(texts), _)) => texts.first().map(String::as_str),
-            _ => None,
+            Some((Value::List(texts), _)) => texts,
+            _ => &[],
         }
     }
 
@@ -187,6 +187,9 @@ pub(crate) fn convert(key: &Key, raw: &ValueKind, origin: &Origin) -> Result<Val
     match &key.kind {
         Kind::Text(form) => convert_text(key, *form, raw, origin),
         Kind::List(form) => convert_list(*form, raw, typed),
+        Kind::Choice(_) if key.empty_is_unset() && matches!(raw, ValueKind::String(text) if text.is_empty()) => {
+            Ok(Value::Text(String::new()))
+        }
         Kind::Choice(words) => convert_choice(words, raw),
         Kind::Boolean => match raw {
             ValueKind::Boolean(value) => Ok(Value::Boolean(*value)),
@@ -272,11 +275,11 @@ fn convert_list(form: Form, raw: &ValueKind, typed: bool) -> Result<Value, Strin
         }
         _ => return Err("is not a list, as in [\"clicks\"]".to_owned()),
     };
-    if texts.len() > 1 {
-        return Err("names several streams; this version reads exactly one stream".to_owned());
-    }
-    for text in &texts {
+    for (index, text) in texts.iter().enumerate() {
         form.check(text)?;
+        if texts[..index].contains(text) {
+            return Err(format!("names {} twice", quote(text)));
+        }
     }
     Ok(Value::List(texts))
 }

@@ -6,32 +6,42 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use penstock_aws::clients::{self, SdkConfig};
 use penstock_aws::firehose::FirehoseSink;
+use penstock_aws::gap_table::DynamoGapLedger;
 use penstock_aws::kinesis::{KinesisSource, StreamRef};
 use penstock_aws::lease_table::{Billing, DynamoLeaseTable};
-use penstock_core::ids::ApplicationName;
+use penstock_core::ids::{ApplicationName, StreamName};
 use penstock_core::intent::{self, Destination};
 use penstock_core::prefix::{PrefixPair, Zone};
-use penstock_engine::ports::{LeaseTable, SeamError, SetAside, ShardSource, SinkPort};
+use penstock_engine::ports::{GapLedger, LeaseTable, SeamError, SetAside, SinkPort};
+use penstock_engine::worker::StreamSource;
+use penstock_local::gap_ledger::SqliteGapLedger;
 use penstock_local::lease_table::SqliteLeaseTable;
 use penstock_objects::{ObjectSinkSettings, S3Settings, SetAsideSettings, StoreSetAside, StoreSink};
 
 use super::aws::{Aws, Service};
-use super::settings::outside_hash_range;
+use super::settings::{initial_position, outside_hash_range};
 use crate::config::settings::{
     Compression, FirehoseSettings, LeaseStoreSettings, ObjectSettings, SetAsidePlace, Settings, SinkSettings,
+    StreamSettings,
 };
 use crate::stdout_sink::StdoutSink;
 
-/// The source.
+/// The streams, in the order of the configuration.
 ///
 /// # Errors
 /// If there are no credentials, or no Region.
-pub(crate) async fn source(settings: &Settings, aws: &Aws) -> anyhow::Result<Arc<dyn ShardSource>> {
+pub(crate) async fn sources(settings: &Settings, aws: &Aws) -> anyhow::Result<Vec<StreamSource>> {
     let source = &settings.source;
     let config = aws.service(Service::Kinesis, Some(&source.access)).await;
-    check(&config, &format!("reading the stream {}", source.stream_name)).await?;
-    let stream = source.stream_arn.as_ref().unwrap_or(&source.stream_name);
-    Ok(Arc::new(KinesisSource::new(&config, StreamRef::new(stream))))
+    let names: Vec<&str> = source.streams.iter().map(|stream| stream.name.as_str()).collect();
+    check(&config, &format!("reading {}", names.join(", "))).await?;
+    let initial_position = initial_position(source.start);
+    let stream = |stream: &StreamSettings| StreamSource {
+        name: StreamName::new(&stream.name),
+        source: Arc::new(KinesisSource::new(&config, StreamRef::new(stream.arn.as_ref().unwrap_or(&stream.name)))),
+        initial_position,
+    };
+    Ok(source.streams.iter().map(stream).collect())
 }
 
 /// The lease table.
@@ -48,6 +58,24 @@ pub(crate) async fn leases(settings: &Settings, aws: &Aws) -> anyhow::Result<Arc
         LeaseStoreSettings::Sqlite { path } => {
             let application = ApplicationName::new(&settings.application.name);
             Ok(Arc::new(SqliteLeaseTable::new(path, &application)))
+        }
+    }
+}
+
+/// The gap ledger beside the lease table.
+///
+/// # Errors
+/// If there are no credentials, or no Region.
+pub(crate) async fn gaps(settings: &Settings, aws: &Aws) -> anyhow::Result<Arc<dyn GapLedger>> {
+    match &settings.leases.store {
+        LeaseStoreSettings::DynamoDb { table } => {
+            let config = aws.service(Service::DynamoDb, None).await;
+            check(&config, &format!("the gap ledger of the lease table {table}")).await?;
+            Ok(Arc::new(DynamoGapLedger::new(&config, table, Billing::PayPerRequest)))
+        }
+        LeaseStoreSettings::Sqlite { path } => {
+            let application = ApplicationName::new(&settings.application.name);
+            Ok(Arc::new(SqliteGapLedger::new(path, &application)))
         }
     }
 }

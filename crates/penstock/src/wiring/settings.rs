@@ -3,14 +3,14 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroUsize;
 
-use penstock_core::coordinator::api::InitialPosition;
+use penstock_core::coordinator::api::{InitialPosition, LeaseMode};
 use penstock_core::ids::{ApplicationName, WorkerId};
 use penstock_core::intent;
 use penstock_core::time::UnixMillis;
 use penstock_engine::settings as engine;
 
 use crate::config::settings::{
-    FirehoseSettings, ObjectSettings, Ordering, OutsideHashRange, Pack, Settings, SinkSettings, StartPosition,
+    FirehoseSettings, KeyForm, ObjectSettings, Ordering, OutsideHashRange, Pack, Settings, SinkSettings, StartPosition,
 };
 
 /// A number that no other start of any process had, from the operating system's randomness.
@@ -50,13 +50,22 @@ fn lease_settings(settings: &Settings) -> engine::LeaseSettings {
         failover_time: leases.failover_time,
         max_leases: leases.max_leases.and_then(|max| usize::try_from(max.get()).ok()),
         max_steals_per_cycle: usize::try_from(leases.max_steals_per_cycle).unwrap_or(usize::MAX),
-        initial_position: match settings.source.start {
-            StartPosition::TrimHorizon => InitialPosition::TrimHorizon,
-            StartPosition::Latest => InitialPosition::Latest,
-            StartPosition::AtTimestamp { unix_millis } => {
-                InitialPosition::Timestamp(UnixMillis(i64::try_from(unix_millis).unwrap_or(i64::MAX)))
-            }
+        mode: if leases.exclusive { LeaseMode::Exclusive } else { LeaseMode::Peer },
+        keys: match leases.keys {
+            KeyForm::Single => engine::KeyForm::Single,
+            KeyForm::Multi => engine::KeyForm::Multi,
         },
+    }
+}
+
+/// Where shards start that nobody has read.
+pub(crate) fn initial_position(start: StartPosition) -> InitialPosition {
+    match start {
+        StartPosition::TrimHorizon => InitialPosition::TrimHorizon,
+        StartPosition::Latest => InitialPosition::Latest,
+        StartPosition::AtTimestamp { unix_millis } => {
+            InitialPosition::Timestamp(UnixMillis(i64::try_from(unix_millis).unwrap_or(i64::MAX)))
+        }
     }
 }
 

@@ -111,9 +111,10 @@ impl Stage {
         let settings = load(&file, &[], &Surroundings::default())?.settings;
         let aws = Aws::local(&settings.aws).await;
         let (sink, set_aside) = ports::sink(&settings, &aws).await?;
-        let source = ports::source(&settings, &aws).await?;
+        let sources = ports::sources(&settings, &aws).await?;
         let leases = ports::leases(&settings, &aws).await?;
-        let ports = Ports { source, leases, sink, set_aside };
+        let gaps = ports::gaps(&settings, &aws).await?;
+        let ports = Ports { sources, leases, gaps, sink, set_aside };
         let worker = Worker::new(settings::worker_settings(&settings), ports, Clock::Boot)?;
         let shutdown = CancellationToken::new();
         let status = worker.status();
@@ -140,6 +141,7 @@ impl Actor {
         match self.task.await.context("the worker panicked")?? {
             Exit::Clean => Ok(()),
             Exit::Undelivered { shards } => bail!("{} shards were left undelivered", shards.len()),
+            Exit::Refused { problem } => bail!("the worker was refused: {problem}"),
             Exit::Failed { problem } => bail!("the worker failed: {problem}"),
         }
     }

@@ -2,48 +2,29 @@
 //! read. The write of a tool: it asks for the counter and the very intent, adds one to the counter, and leaves neither an
 //! owner nor an intent. It never moves a checkpoint back.
 
-use std::io::Write;
-use std::process::ExitCode;
-
 use anyhow::{Context, bail};
-use bytes::Bytes;
-use penstock_core::ids::LeaseKey;
+use penstock_core::gap::{GapEnd, GapRange, GapReason};
 use penstock_core::intent::Intent;
 use penstock_core::intent::codec::{self, UnreadableIntent};
-use penstock_core::lease::{Change, Expect, Field, LeaseRow, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::lease::{Change, Field, LeaseRow, LeaseWrite};
 use penstock_core::position::Position;
+use penstock_engine::clock::Clock;
 use serde_json::{Value, json};
 
-use super::{intent_as_json, open};
+use super::list::intent_to_json;
+use super::{Open, tool};
 use crate::cli::AbandonIntentArgs;
 
-/// Gives the intent of one lease up.
-pub(super) async fn run(args: &AbandonIntentArgs) -> anyhow::Result<ExitCode> {
-    let (table, scan) = open(&args.report).await?;
-    let key = LeaseKey::new(&args.lease);
-    let row = find(&scan, &key)?;
+/// Gives the intent of one lease up: first in the ledger, then in the row.
+pub(super) async fn run(open: &Open, args: &AbandonIntentArgs) -> anyhow::Result<String> {
+    let row = open.find(&args.lease)?;
     let plan = Plan::of(row, args.unreadable)?;
-    match table.write(&plan.write).await? {
-        WriteOutcome::Applied => {}
-        WriteOutcome::Conflict(_) => {
-            bail!("the lease {key} changed meanwhile: a worker is at it; look again with `penstock leases list`")
-        }
-    }
-    let text = match args.report.json {
+    let now = Clock::Boot.now().wall;
+    tool::note_gap(open, row, GapReason::IntentAbandoned, plan.given_up.range(row), now).await?;
+    tool::carry_out(open.table.as_ref(), &plan.write).await?;
+    Ok(match args.report.json {
         true => format!("{:#}\n", plan.given_up.as_json(row)),
         false => plan.given_up.as_text(row),
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn find<'a>(scan: &'a Scan, key: &LeaseKey) -> anyhow::Result<&'a LeaseRow> {
-    if let Some(row) = scan.unreadable.iter().find(|row| row.key == *key) {
-        bail!("the lease {key} cannot be read: {}", row.problem);
-    }
-    scan.rows.iter().find(|row| row.key == *key).with_context(|| {
-        let known: Vec<_> = scan.rows.iter().map(|row| row.key.as_str()).collect();
-        format!("there is no lease {key}; there are: {}", known.join(", "))
     })
 }
 
@@ -68,14 +49,14 @@ impl Plan {
     fn of(row: &LeaseRow, unreadable: bool) -> anyhow::Result<Self> {
         let key = &row.key;
         let bytes =
-            row.intent.clone().with_context(|| format!("the lease {key} has no open intent: nothing to abandon"))?;
-        match codec::decode(&bytes) {
+            row.intent.as_ref().with_context(|| format!("the lease {key} has no open intent: nothing to abandon"))?;
+        match codec::decode(bytes) {
             Ok(_) if unreadable => bail!(
                 "the intent of {key} can be read, so its range can be given up as it stands: leave --unreadable out"
             ),
-            Ok(intent) => Self::passing(row, bytes, intent),
+            Ok(intent) => Self::passing(row, intent),
             Err(problem) if unreadable => Ok(Self {
-                write: tools_write(row, bytes, Change::counter(row.counter.next())),
+                write: tools_write(row, Change::counter(tool::next(row))),
                 given_up: GivenUp::Unreadable(problem),
             }),
             Err(problem) => bail!(
@@ -86,7 +67,7 @@ impl Plan {
         }
     }
 
-    fn passing(row: &LeaseRow, bytes: Bytes, intent: Intent) -> anyhow::Result<Self> {
+    fn passing(row: &LeaseRow, intent: Intent) -> anyhow::Result<Self> {
         let after = Position::After(intent.last.clone());
         if row.checkpoint >= after {
             bail!(
@@ -99,21 +80,27 @@ impl Plan {
             owner_switches: Some(0),
             checkpoint: Some(after),
             arrival: Field::Remove,
-            ..Change::counter(row.counter.next())
+            ..Change::counter(tool::next(row))
         };
-        Ok(Self { write: tools_write(row, bytes, change), given_up: GivenUp::Range(Box::new(intent)) })
+        Ok(Self { write: tools_write(row, change), given_up: GivenUp::Range(Box::new(intent)) })
     }
 }
 
-/// What every write of this tool has in common.
-fn tools_write(row: &LeaseRow, intent: Bytes, change: Change) -> LeaseWrite {
-    let change =
-        Change { owner: Field::Remove, intent: Field::Remove, wanted: Field::Remove, end_handoff: true, ..change };
-    let expect = Expect { intent: Some(Some(intent)), ..Expect::counter(row.counter) };
-    LeaseWrite { key: row.key.clone(), expect, change }
+/// The write of this tool: the intent goes too.
+fn tools_write(row: &LeaseRow, change: Change) -> LeaseWrite {
+    tool::write(row, Change { intent: Field::Remove, ..change })
 }
 
 impl GivenUp {
+    /// What the ledger is told. Of an intent that cannot be read nobody knows the end: its records may repeat.
+    fn range(&self, row: &LeaseRow) -> GapRange {
+        let end = match self {
+            Self::Range(intent) => GapEnd::Through(intent.last.clone()),
+            Self::Unreadable(_) => GapEnd::Unknown,
+        };
+        GapRange { after: row.checkpoint.clone(), end }
+    }
+
     fn as_text(&self, row: &LeaseRow) -> String {
         let key = &row.key;
         match self {
@@ -140,7 +127,7 @@ impl GivenUp {
     fn as_json(&self, row: &LeaseRow) -> Value {
         let lease = row.key.as_str();
         match self {
-            Self::Range(intent) => json!({ "lease": lease, "abandoned": intent_as_json(intent) }),
+            Self::Range(intent) => json!({ "lease": lease, "abandoned": intent_to_json(intent) }),
             Self::Unreadable(problem) => json!({
                 "lease": lease,
                 "dropped": { "problem": problem.to_string(), "may_repeat_after": row.checkpoint.to_string() },
@@ -153,7 +140,8 @@ impl GivenUp {
 mod tests {
     use std::collections::BTreeMap;
 
-    use penstock_core::ids::{ApplicationName, LeaseCounter, StreamName, WorkerId};
+    use bytes::Bytes;
+    use penstock_core::ids::{ApplicationName, LeaseCounter, LeaseKey, StreamName, WorkerId};
     use penstock_core::intent::{
         Compression, Content, Destination, Encoding, IntentId, IntentObject, OutsideHashRange,
     };

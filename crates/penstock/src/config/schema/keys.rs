@@ -70,7 +70,8 @@ pub(crate) static KEYS: &[Key] = &[
         "source.streams",
         List(Form::Stream),
         Required,
-        "The stream to read, by name or ARN. A list, so that it can grow; this version reads exactly one stream.",
+        "The streams to read, by name or ARN, all with the same Region and role. One worker shares its budget and its \
+         sink among them.",
     ),
     key(
         "source.region",
@@ -157,13 +158,28 @@ pub(crate) static KEYS: &[Key] = &[
         "leases.max_steals_per_cycle",
         Integer(1, 1_000),
         Value("1"),
-        "The most leases that this worker takes from busier ones at a time.",
+        "The most leases that this worker asks busier ones for at a time.",
     ),
     key(
         "leases.billing_mode",
         Choice(&["PAY_PER_REQUEST"]),
         Value("PAY_PER_REQUEST"),
         "How a table that penstock creates is billed. A table that exists keeps its mode, provisioned too.",
+    ),
+    key(
+        "leases.mode",
+        Choice(&["peer", "exclusive"]),
+        Value("peer"),
+        "Who else may be on the table. peer: workers of penstock and of the KCL's 2.x protocol; refused where a KCL 3 leader \
+         assigns the leases. exclusive: penstock alone, which such a table needs to be taken over; nothing is taken before no \
+         other's lease has moved for three failover times, and the worker ends when one does.",
+    ),
+    key(
+        "leases.keys",
+        Choice(&["single", "multi"]),
+        Derived("the number of streams"),
+        "The form of the lease keys: the shard id, or as the KCL writes them for several streams \
+         <account>:<stream>:<creation time>:<shard id>. `penstock leases convert` changes a table from one to the other.",
     ),
     key("sink.type", Choice(&["s3", "directory", "firehose", "stdout"]), Required, "Where records go."),
     key(

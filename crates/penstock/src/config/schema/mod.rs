@@ -74,7 +74,12 @@ impl Key {
 
     /// True if an empty value means that the key is not given.
     pub(crate) fn empty_is_unset(&self) -> bool {
-        matches!(self.kind, Kind::Text(_) | Kind::List(_)) && !matches!(self.fallback, Fallback::Value(_))
+        let derived = matches!(self.fallback, Fallback::Derived(_));
+        match self.kind {
+            Kind::Text(_) | Kind::List(_) => !matches!(self.fallback, Fallback::Value(_)),
+            Kind::Choice(_) => derived,
+            Kind::Boolean | Kind::Integer(..) | Kind::Duration(..) | Kind::Size(..) => false,
+        }
     }
 }
 
@@ -83,7 +88,7 @@ impl Kind {
     pub(crate) fn allowed(&self) -> String {
         match self {
             Self::Text(form) => form.allowed().to_owned(),
-            Self::List(form) => format!("a list of one entry: {}", form.allowed()),
+            Self::List(form) => format!("a list, each entry {}", form.allowed()),
             Self::Choice(words) => words.join(", "),
             Self::Boolean => "true, false".to_owned(),
             Self::Integer(least, most) => format!("{least} to {most}"),

@@ -123,13 +123,13 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("stdout", "[source.x]\ny = 1", "source.x (p.toml:8): unknown key"),
     (
         "stdout",
-        "[leases]\nmode = \"exclusive\"",
-        "leases.mode (p.toml:9): unknown key: this version shares the table with 2.x workers only",
+        "[leases]\nmode = \"shared\"",
+        "leases.mode = \"shared\" (p.toml:9): is not one of the words allowed; allowed: peer, exclusive",
     ),
     (
         "stdout",
-        "[leases]\nkeys = \"multi\"",
-        "leases.keys (p.toml:9): unknown key: this version reads one stream, whose lease keys are the shard ids",
+        "[leases]\nkeys = \"many\"",
+        "leases.keys = \"many\" (p.toml:9): is not one of the words allowed; allowed: single, multi",
     ),
     (
         "stdout",
@@ -253,24 +253,36 @@ fn prefixes_and_zones_that_break_the_rules_are_refused() {
 fn mistakes_in_the_source_are_refused() {
     for (source, said) in [
         (
-            "streams = [\"a\", \"b\"]",
-            "source.streams = [\"a\", \"b\"] (p.toml:4): names several streams; this version reads exactly one stream; allowed: a list of one entry: a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
+            "streams = [\"a\", \"b\", \"a\"]",
+            "source.streams = [\"a\", \"b\", \"a\"] (p.toml:4): names \"a\" twice; allowed: a list, each entry a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
+        ),
+        (
+            "streams = [\"x\", \"arn:aws:kinesis:eu-west-1:123456789012:stream/x\"]",
+            "source.streams = [\"x\", \"arn:aws:kinesis:eu-west-1:123456789012:stream/x\"] (p.toml:4): names the stream \"x\" twice",
+        ),
+        (
+            "streams = [\"arn:aws:kinesis:eu-west-1:123456789012:stream/x\", \"arn:aws:kinesis:eu-west-2:123456789012:stream/y\"]",
+            "source.streams = [\"arn:aws:kinesis:eu-west-1:123456789012:stream/x\", \"arn:aws:kinesis:eu-west-2:123456789012:stream/y\"] (p.toml:4): names streams in \"eu-west-1\" and in \"eu-west-2\"; run one penstock for each Region",
+        ),
+        (
+            "streams = [\"x\", \"y\"]\n[leases]\nkeys = \"single\"",
+            "leases.keys = \"single\" (p.toml:6): tells the shards of several streams not apart; leave it out, or give each stream an application of its own",
         ),
         (
             "streams = \"clicks\"",
-            "source.streams = \"clicks\" (p.toml:4): is not a list, as in [\"clicks\"]; allowed: a list of one entry: a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
+            "source.streams = \"clicks\" (p.toml:4): is not a list, as in [\"clicks\"]; allowed: a list, each entry a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
         ),
         (
             "streams = [7]",
-            "source.streams = [7] (p.toml:4): has an entry that is not text; write it in quotes; allowed: a list of one entry: a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
+            "source.streams = [7] (p.toml:4): has an entry that is not text; write it in quotes; allowed: a list, each entry a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
         ),
         (
             "streams = [\"my clicks\"]",
-            "source.streams = [\"my clicks\"] (p.toml:4): has the character ' '; allowed: a list of one entry: a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
+            "source.streams = [\"my clicks\"] (p.toml:4): has the character ' '; allowed: a list, each entry a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
         ),
         (
             "streams = []",
-            "source.streams: is required; allowed: a list of one entry: a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
+            "source.streams: is required; allowed: a list, each entry a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
         ),
         (
             "streams = [\"arn:aws:kinesis:eu-west-1:123456789012:stream/x\"]\nregion = \"us-east-1\"",
@@ -320,7 +332,7 @@ fn what_is_required_is_missed_and_everything_is_said_at_once() {
         refused(""),
         [
             "application.name: is required; allowed: 3 to 255 letters, digits, _ . -",
-            "source.streams: is required; allowed: a list of one entry: a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
+            "source.streams: is required; allowed: a list, each entry a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
             "sink.type: is required; allowed: s3, directory, firehose, stdout",
         ]
     );

@@ -54,7 +54,7 @@ fn the_environment_alone_is_enough() {
         ("PENSTOCK__SINK__SET_ASIDE_PATH", "/var/lib/aside"),
     ];
     let settings = load_with("", &environment, &[]).unwrap().settings;
-    assert_eq!(settings.source.stream_name, "clicks");
+    assert_eq!(settings.source.streams[0].name, "clicks");
     assert!(!settings.source.deaggregate);
     assert_eq!(settings.source.max_records_per_fetch, 500);
     assert_eq!(settings.delimiter, "\r\n");
@@ -82,7 +82,7 @@ fn a_variable_with_one_underscore_too_few_is_noticed() {
 fn regions_follow_from_the_arn_and_from_aws() {
     let text = "[application]\nname = \"app\"\n[aws]\nregion = \"ap-northeast-1\"\n[source]\nstreams = [\"arn:aws:kinesis:eu-west-1:123456789012:stream/clicks\"]\n[sink]\ntype = \"s3\"\nbucket = \"lake\"";
     let settings = load_text(text).unwrap().settings;
-    assert_eq!(settings.source.stream_name, "clicks");
+    assert_eq!(settings.source.streams[0].name, "clicks");
     assert_eq!(settings.source.access.region.as_deref(), Some("eu-west-1"));
     let SinkSettings::S3 { access, .. } = settings.sink else { panic!("an s3 sink") };
     assert_eq!(access.region.as_deref(), Some("ap-northeast-1"));

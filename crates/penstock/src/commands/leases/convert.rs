@@ -1,0 +1,226 @@
+//! `penstock leases convert`: gives the rows of a table the form of key that the configuration asks for.
+//!
+//! Row by row: a new one with everything that the old one holds, then the old one goes. A run that was cut short is run again;
+//! what it finds done is left alone. No worker may be at the table meanwhile.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, bail};
+use penstock_core::ids::{LeaseCounter, LeaseKey, StreamId};
+use penstock_core::lease::{CreateOutcome, LeaseRow};
+use penstock_core::time::UnixMillis;
+use penstock_engine::clock::Clock;
+use penstock_engine::ports::StreamDescription;
+use serde_json::json;
+
+use super::{Open, tool};
+use crate::cli::ConvertArgs;
+use crate::config::settings::KeyForm;
+use crate::wiring::ports;
+
+/// Converts the table.
+pub(super) async fn run(open: &Open, args: &ConvertArgs) -> anyhow::Result<String> {
+    if let Some(row) = open.scan.unreadable.first() {
+        bail!("the lease {} cannot be read: {}; mend or remove it first", row.key, row.problem);
+    }
+    let rows: Vec<&LeaseRow> = open.scan.rows.iter().collect();
+    let stream = described(open, args.stream.as_deref()).await?;
+    let moves = moves(&rows, open.settings.leases.keys, &stream, args.force, Clock::Boot.now().wall)?;
+    tool::refuse_if_alive(open, &rows, args.force).await?;
+    for Move { old, new } in &moves {
+        if open.table.create(new).await? == CreateOutcome::Exists {
+            refuse_unless_equal(open, new).await?;
+        }
+        if !open.table.remove(&old.key, old.counter).await? {
+            bail!("the lease {} changed meanwhile: a worker is at it; stop it and run this again", old.key);
+        }
+    }
+    Ok(match args.report.json {
+        true => {
+            let moved = moves.iter().map(|it| json!({ "from": it.old.key.as_str(), "to": it.new.key.as_str() }));
+            format!("{:#}\n", json!({ "converted": moved.collect::<Vec<_>>() }))
+        }
+        false if moves.is_empty() => "nothing to convert: every lease has the form that is asked for\n".to_owned(),
+        false => moves.iter().map(|it| format!("{} is now {}\n", it.old.key, it.new.key)).collect(),
+    })
+}
+
+/// An earlier run may have made the row and not come to remove the old one. Anything else under its key is not ours to pass over.
+async fn refuse_unless_equal(open: &Open, new: &LeaseRow) -> anyhow::Result<()> {
+    let scan = open.table.scan().await?;
+    let found = scan.rows.into_iter().find(|row| row.key == new.key);
+    let counter = found.as_ref().map_or(LeaseCounter(0), |found| found.counter);
+    if found.as_ref() != Some(&LeaseRow { counter, ..new.clone() }) {
+        bail!(
+            "there is a lease {} already, and it does not hold what the old one holds: remove one of the two",
+            new.key
+        );
+    }
+    Ok(())
+}
+
+/// The stream that rows without a stream in their keys belong to.
+async fn described(open: &Open, named: Option<&str>) -> anyhow::Result<StreamDescription> {
+    let sources = ports::sources(&open.settings, &open.aws).await?;
+    let names: Vec<String> = sources.iter().map(|source| source.name.to_string()).collect();
+    let source = match named {
+        Some(named) => sources
+            .into_iter()
+            .find(|source| source.name.as_str() == named)
+            .with_context(|| format!("{named} is not in source.streams; there are: {}", names.join(", ")))?,
+        None if names.len() > 1 => {
+            bail!(
+                "source.streams has several streams: say with --stream which one the leases belong to: {}",
+                names.join(", ")
+            )
+        }
+        None => sources.into_iter().next().context("source.streams is empty")?,
+    };
+    Ok(source.source.describe().await?)
+}
+
+/// One row, as it is and as it shall be.
+#[derive(Debug, PartialEq, Eq)]
+struct Move {
+    old: LeaseRow,
+    new: LeaseRow,
+}
+
+fn moves(
+    rows: &[&LeaseRow],
+    to: KeyForm,
+    stream: &StreamDescription,
+    force: bool,
+    now: UnixMillis,
+) -> anyhow::Result<Vec<Move>> {
+    let other = rows.iter().filter(|row| (row.key.stream_id().is_some()) != (to == KeyForm::Multi));
+    let other: Vec<&LeaseRow> = other.copied().collect();
+    refuse_foreign_stream(&other, to, stream)?;
+    other.into_iter().map(|row| Ok(Move { old: row.clone(), new: converted(row, to, stream, force, now)? })).collect()
+}
+
+fn refuse_foreign_stream(rows: &[&LeaseRow], to: KeyForm, stream: &StreamDescription) -> anyhow::Result<()> {
+    let ids: BTreeSet<StreamId> = rows.iter().filter_map(|row| row.key.stream_id()).collect();
+    if to == KeyForm::Single && ids.len() > 1 {
+        let ids: Vec<&str> = ids.iter().map(StreamId::as_str).collect();
+        bail!("the leases are of several streams, {}: their shard ids would collide", ids.join(" and "));
+    }
+    let created = |row: &LeaseRow| row.stream_created.filter(|created| *created != stream.created);
+    if let Some((row, created)) = rows.iter().find_map(|row| created(row).map(|created| (row, created))) {
+        bail!(
+            "the lease {} belongs to a stream that was created at {created}; {} was created at {}",
+            row.key,
+            stream.name,
+            stream.created
+        );
+    }
+    match ids.first().filter(|id| **id != stream.stream_id()) {
+        Some(id) => bail!("the leases are of {id}, the stream of the configuration is {}", stream.stream_id()),
+        None => Ok(()),
+    }
+}
+
+fn converted(
+    row: &LeaseRow,
+    to: KeyForm,
+    stream: &StreamDescription,
+    force: bool,
+    now: UnixMillis,
+) -> anyhow::Result<LeaseRow> {
+    if row.intent.is_some() {
+        bail!(
+            "the lease {} has an open intent, which names the old key: let a worker carry it out, or give it up with \
+             `penstock leases abandon-intent`",
+            row.key
+        );
+    }
+    if !force && (row.unknown.is_some() || row.foreign_pending.is_some()) {
+        bail!(
+            "the lease {} holds attributes that would be left behind (a pending checkpoint of a KCL worker, or some that \
+             penstock does not know); --force leaves them behind",
+            row.key
+        );
+    }
+    let id = (to == KeyForm::Multi).then(|| stream.stream_id());
+    Ok(LeaseRow {
+        key: LeaseKey::of(id.as_ref(), &row.key.shard_id()),
+        // As for any row that is made: a counter that no earlier row under this key had.
+        counter: row.counter.max(LeaseCounter(now.as_secs())),
+        owner: None,
+        checkpoint_owner: None,
+        wanted: None,
+        granted: None,
+        left: None,
+        taken_by: None,
+        foreign_pending: None,
+        unknown: None,
+        stream_created: Some(stream.created),
+        ..row.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use penstock_core::ids::{ShardId, StreamName, WorkerId};
+    use penstock_core::position::{Position, RecordPosition};
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn stream() -> StreamDescription {
+        StreamDescription {
+            name: StreamName::new("clicks"),
+            arn: Some("arn:aws:kinesis:eu-west-1:123456789012:stream/clicks".to_owned()),
+            created: UnixMillis(1_700_000_000_000),
+            retention: Duration::from_secs(86_400),
+        }
+    }
+
+    fn row() -> LeaseRow {
+        let checkpoint = Position::After(RecordPosition::parse("100/2").unwrap());
+        LeaseRow {
+            owner: Some(WorkerId::new("gone-1")),
+            chain: Some(RecordPosition::parse("90").unwrap()),
+            parents: [ShardId::new("shardId-000000000000")].into(),
+            ..LeaseRow::new(LeaseKey::new("shardId-000000000001"), LeaseCounter(7), checkpoint)
+        }
+    }
+
+    #[test]
+    fn a_row_goes_to_the_other_form_and_back_with_all_that_it_holds() {
+        let row = row();
+        let there = moves(&[&row], KeyForm::Multi, &stream(), false, NOW).unwrap();
+        let new = &there[0].new;
+        assert_eq!(new.key.as_str(), "123456789012:clicks:1700000000:shardId-000000000001");
+        assert_eq!(new.counter, LeaseCounter(1_800_000_000));
+        let kept = LeaseRow { owner: None, key: new.key.clone(), counter: new.counter, ..row.clone() };
+        assert_eq!(*new, LeaseRow { stream_created: Some(stream().created), ..kept });
+        let back = moves(&[new], KeyForm::Single, &stream(), false, NOW).unwrap();
+        assert_eq!((&back[0].new.key, &back[0].new.checkpoint), (&row.key, &row.checkpoint));
+    }
+
+    #[test]
+    fn rows_that_have_the_form_are_left_alone() {
+        assert_eq!(moves(&[&row()], KeyForm::Single, &stream(), false, NOW).unwrap(), []);
+    }
+
+    #[test]
+    fn what_would_be_lost_or_confused_is_refused() {
+        let intent = LeaseRow { intent: Some(Bytes::from_static(b"x")), ..row() };
+        let unknown = LeaseRow { unknown: Some([1; 32]), ..row() };
+        let elder = LeaseRow { stream_created: Some(UnixMillis(5)), ..row() };
+        for (row, said) in [(&intent, "open intent"), (&unknown, "--force"), (&elder, "was created at")] {
+            let refusal = moves(&[row], KeyForm::Multi, &stream(), false, NOW).unwrap_err().to_string();
+            assert!(refusal.contains(said), "{refusal}");
+        }
+        let of = |id: &str| LeaseRow { key: LeaseKey::of(Some(&StreamId::new(id)), &ShardId::new("s-1")), ..row() };
+        let (one, other) = (of("123456789012:clicks:1700000000"), of("123456789012:views:1700000000"));
+        let refusal = moves(&[&one, &other], KeyForm::Single, &stream(), false, NOW).unwrap_err().to_string();
+        assert!(refusal.contains("several streams"), "{refusal}");
+        assert!(moves(&[&other], KeyForm::Single, &stream(), false, NOW).is_err());
+    }
+}
