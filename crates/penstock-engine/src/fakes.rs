@@ -403,6 +403,8 @@ pub(crate) struct FakeObjects {
     pub(crate) probe_faults: Faults,
     /// How long a put takes.
     pub(crate) slow: Mutex<Duration>,
+    /// How much longer it takes for each line.
+    pub(crate) slow_by_line: Mutex<Duration>,
     pub(crate) puts: Mutex<u64>,
     /// The payload at which a writer panics, once.
     pub(crate) panics_at: Arc<Mutex<Option<Vec<u8>>>>,
@@ -452,7 +454,8 @@ impl ObjectSink for FakeObjects {
     }
 
     async fn put(&self, _: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
-        let slow = *self.slow.lock().unwrap();
+        let lines = object.body.iter().flat_map(|body| body.iter()).filter(|byte| **byte == b'\n').count();
+        let slow = *self.slow.lock().unwrap() + *self.slow_by_line.lock().unwrap() * u32::try_from(lines).unwrap();
         tokio::time::sleep(slow).await;
         *self.puts.lock().unwrap() += 1;
         self.put_faults.next("PutObject")?;
@@ -719,6 +722,7 @@ pub(crate) fn shard_with(
         cell: ShardCell::new(key, StreamName::new("clicks"), checkpoint, None, worker.clock.now().instant),
         stream: Arc::clone(&worker.streams[0]),
         drain: cut.child_token(),
+        close_early: cut.child_token(),
         cut,
         worker,
     };

@@ -568,6 +568,11 @@ impl StatusHandle {
         moved == 0 || self.board.clock.now().instant.since(Instant::from_nanos(moved)) <= limit
     }
 
+    /// Whether the last scan showed another worker with a live lease.
+    pub(crate) fn has_others(&self) -> bool {
+        self.board.facts().workers > 1
+    }
+
     /// What keeps the worker from being ready; empty if nothing does.
     #[must_use]
     pub fn obstacles(&self) -> Vec<String> {

@@ -102,6 +102,8 @@ pub(crate) struct ShardContext {
     pub(crate) cell: Arc<ShardCell>,
     /// Stop fetching, settle what was read.
     pub(crate) drain: CancellationToken,
+    /// The shard is about to change hands: put what is open now and read on, so that little is left to be put when nobody reads.
+    pub(crate) close_early: CancellationToken,
     /// Stop at once: the lease is lost, or the grace period is over.
     pub(crate) cut: CancellationToken,
 }

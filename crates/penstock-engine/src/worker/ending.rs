@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use penstock_core::time::Instant;
 
-use super::running::Running;
+use super::running::{Running, Shard};
 use super::{Exit, UndeliveredShard};
 
 /// The part of the grace period that is kept for giving leases back, where shards do not end in time; a fifth at most.
@@ -55,6 +55,10 @@ impl Running {
         let now = self.ctx.clock.now().instant;
         let end_at = now.after(grace);
         self.ctx.board.drain_began();
+        // Where others are, shards are read on until those know; alone, they stop at once and put everything then.
+        if self.ctx.board.handle().has_others() {
+            self.shards.values().for_each(Shard::close_early);
+        }
         self.drain = Drain::Settling { cut_at: end_at.before(RELEASE_TIME.min(grace / 5)), end_at };
         tracing::info!(worker = %self.ctx.settings.worker, grace = ?grace, shards = self.shards.len(), "worker drains");
     }

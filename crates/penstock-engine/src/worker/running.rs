@@ -63,6 +63,7 @@ pub(super) struct Shard {
     pub(super) key: LeaseKey,
     pub(super) cell: Arc<ShardCell>,
     drain: CancellationToken,
+    close_early: CancellationToken,
     pub(super) cut: CancellationToken,
 }
 
@@ -254,7 +255,7 @@ impl Running {
         let checkpoint = held.row.checkpoint.clone();
         let cell = ShardCell::new(key.clone(), name.clone(), checkpoint, held.silent_since, now);
         let cut = CancellationToken::new();
-        let drain = cut.child_token();
+        let (drain, close_early) = (cut.child_token(), cut.child_token());
         let ctx = Arc::new(ShardContext {
             identity: ShardIdentity { stream: name, lease: key.clone(), shard: key.shard_id() },
             worker: Arc::clone(&self.ctx),
@@ -262,6 +263,7 @@ impl Running {
             tenure: Arc::new(Tenure::new(held, deadline, self.keeper.clone())),
             cell: Arc::clone(&cell),
             drain: drain.clone(),
+            close_early: close_early.clone(),
             cut: cut.clone(),
         });
         let sink = self.sink.clone();
@@ -270,7 +272,7 @@ impl Running {
             (token, ended.ok())
         });
         self.ctx.board.shard_started(token, Arc::clone(&cell));
-        self.shards.insert(token, Shard { key, cell, drain, cut });
+        self.shards.insert(token, Shard { key, cell, drain, close_early, cut });
     }
 
     fn stop_shard(&mut self, key: &LeaseKey, token: LeaseToken, why: StopReason) {
@@ -299,6 +301,11 @@ impl Running {
 }
 
 impl Shard {
+    /// Puts what is open and reads on, for what follows to be quick.
+    pub(super) fn close_early(&self) {
+        self.close_early.cancel();
+    }
+
     /// Stops fetching, settles what was read.
     fn drain(&self, phase: ShardPhase) {
         self.cell.note(|facts| facts.phase = phase);

@@ -51,6 +51,8 @@ pub(crate) struct ObjectDeliverer {
     /// Since when the open batch is full and waits for the one in flight.
     blocked: Option<Instant>,
     slot: OpenSlot,
+    /// Whether the open batch was closed because the shard is about to change hands.
+    closed_early: bool,
     /// All that arrived up to then is settled, as far as the row says.
     settled_until: Option<UnixMillis>,
     account: Account,
@@ -79,6 +81,7 @@ enum Event {
     Cut,
     Flown(Result<Box<Batch>, Stopped>),
     Pressed,
+    CloseEarly,
     Room(Permit, Slice),
     Item(Option<ReaderItem>),
     Aged,
@@ -110,6 +113,7 @@ impl ObjectDeliverer {
             blocked: None,
             settled_until: row.arrival,
             slot: ctx.worker.budget.open_slot(),
+            closed_early: false,
             account: Account::open(Arc::clone(&ctx.worker.metrics)),
             random: ctx.worker.random(ctx.identity.shard.as_str(), token.0 ^ 0x7365_616c),
             ctx,
@@ -144,6 +148,10 @@ impl ObjectDeliverer {
                     self.on_landed(landed?);
                 }
                 Event::Pressed => self.batcher.request_seal(SealReason::Memory),
+                Event::CloseEarly => {
+                    self.closed_early = true;
+                    self.batcher.request_seal(SealReason::Drain);
+                }
                 Event::Room(permit, slice) => {
                     self.append(permit, &slice)?;
                     // Encoding takes time, and a long chunk has room for many slices: others come first, the leases above all.
@@ -176,6 +184,7 @@ impl ObjectDeliverer {
             () = ctx.cut.cancelled() => Event::Cut,
             landed = landing(&mut self.flight) => Event::Flown(landed),
             () = self.slot.pressed() => Event::Pressed,
+            () = ctx.close_early.cancelled(), if !self.closed_early => Event::CloseEarly,
             (permit, slice) = room(ctx, slice) => Event::Room(permit, slice),
             item = self.items.recv(), if wants_item => Event::Item(item),
             () = ctx.worker.clock.sleep_until_some(age) => Event::Aged,

@@ -7,7 +7,7 @@ fn longest_silence(world: &World, from: tokio::time::Instant) -> Duration {
     let fetched = world.stream.fetched_of.lock().unwrap();
     let now = tokio::time::Instant::now();
     let of = |at: &Vec<tokio::time::Instant>| {
-        let last = at.iter().copied().filter(|at| *at < from).last();
+        let last = at.iter().copied().rfind(|at| *at < from);
         let at: Vec<_> = last.into_iter().chain(at.iter().copied().filter(|at| *at >= from)).chain([now]).collect();
         at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     };
@@ -74,6 +74,34 @@ async fn a_worker_that_ends_reads_on_until_another_can_take_over() {
     let mut all = world.objects.lines();
     all.sort_by_key(|line| line[1..].parse::<u64>().unwrap());
     assert_eq!(all, lines(1..=60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_ends_puts_its_open_batches_while_it_still_reads() {
+    let world = World::new(&[SHARD, CHILD]);
+    *world.objects.slow_by_line.lock().unwrap() = Duration::from_millis(20);
+    let started = |name: &str| {
+        let mut settings = settings(name);
+        settings.objects.buffer_interval = Duration::from_secs(3_600);
+        world.start(SinkPort::Objects(world.objects.clone()), false, settings)
+    };
+    let (first, second) = (started("w-1"), started("w-2"));
+    until("one each", || [&first, &second].iter().all(|worker| worker.status.snapshot().shards.len() == 1)).await;
+    world.stream.put(SHARD, 1..=250);
+    world.stream.put(CHILD, 251..=500);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let began = tokio::time::Instant::now();
+    let stopped = tokio::spawn(first.stop());
+    for number in 1..=40 {
+        world.stream.put(SHARD, 1_000 + number..=1_000 + number);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(stopped.await.unwrap(), Exit::Clean);
+    until("both", || second.status.snapshot().shards.iter().filter(|shard| shard.behind.is_some()).count() == 2).await;
+    // A put of all that was open takes five seconds.
+    assert!(longest_silence(&world, began) < Duration::from_secs(3), "{:?}", longest_silence(&world, began));
+    assert_eq!(second.stop().await, Exit::Clean);
+    assert_eq!(world.objects.lines().len(), 540);
 }
 
 #[tokio::test(start_paused = true)]
