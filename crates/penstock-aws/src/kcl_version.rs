@@ -19,32 +19,36 @@ const CLIENT_VERSION: &str = "cv";
 const TABLE_STATUS: &str = "tm";
 const COMPLETE: &str = "TABLE_MIGRATION_STATUS_COMPLETE";
 
-/// The coordinator table of an application's lease table.
-fn coordinator_table(leases: &str) -> String {
-    format!("{leases}-CoordinatorState")
+/// The longest name that a table can have.
+const MAX_TABLE_NAME: usize = 255;
+
+/// The coordinator table of an application's lease table; `None` if no table can have its name.
+fn coordinator_table(leases: &str) -> Option<String> {
+    Some(format!("{leases}-CoordinatorState")).filter(|name| name.len() <= MAX_TABLE_NAME)
 }
 
 /// Looks in both tables. A coordinator table that is not there says nothing; one that may not be read is an error.
 pub(crate) async fn look_up(client: &Client, leases: &str, place: &Place) -> Result<KclVersion, SeamError> {
-    let coordinator = coordinator_table(leases);
     let get = async |table: &str, attribute: &str, key: &str| {
         let subject = format!("{table}/{key}");
         let call = client.get_item().table_name(table).key(attribute, item::string(key)).consistent_read(true);
         call.send().await.map(|output| output.item).map_err(|error| place.error("GetItem", &subject, error))
     };
-    let from_coordinator = match get(&coordinator, COORDINATOR_KEY, MIGRATION).await {
-        Err(error) if error.class == ErrorClass::NotFound => None,
-        found => found?,
+    let coordinator = coordinator_table(leases);
+    let coordinated = async |key: &str| match &coordinator {
+        None => Ok(None),
+        Some(table) => match get(table, COORDINATOR_KEY, key).await {
+            Err(error) if error.class == ErrorClass::NotFound => Ok(None),
+            found => found,
+        },
     };
-    let from_leases = get(leases, item::LEASE_KEY, MIGRATION).await?;
-    let recorded = match (from_coordinator, from_leases) {
-        (Some(coordinated), Some(leased)) if version(&coordinated) != version(&leased) => {
-            match get(&coordinator, COORDINATOR_KEY, TABLE_MIGRATION).await? {
-                Some(status) if text(&status, TABLE_STATUS) == Some(COMPLETE) => Some(leased),
-                _ => Some(coordinated),
-            }
+    let recorded = match (coordinated(MIGRATION).await?, get(leases, item::LEASE_KEY, MIGRATION).await?) {
+        (Some(coordinator), Some(leased)) if version(&coordinator) != version(&leased) => {
+            let status = coordinated(TABLE_MIGRATION).await?;
+            let complete = status.is_some_and(|status| text(&status, TABLE_STATUS) == Some(COMPLETE));
+            Some(if complete { leased } else { coordinator })
         }
-        (coordinated, leased) => coordinated.or(leased),
+        (coordinator, leased) => coordinator.or(leased),
     };
     Ok(recorded.as_ref().map_or(KclVersion::Unrecorded, version))
 }
@@ -62,4 +66,16 @@ fn version(record: &Item) -> KclVersion {
 
 fn text<'a>(record: &'a HashMap<String, AttributeValue>, attribute: &str) -> Option<&'a str> {
     record.get(attribute).and_then(|value| value.as_s().ok()).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_table_can_have_is_not_asked_for() {
+        assert_eq!(coordinator_table("clicks").as_deref(), Some("clicks-CoordinatorState"));
+        assert_eq!(coordinator_table(&"x".repeat(238)).map(|name| name.len()), Some(255));
+        assert_eq!(coordinator_table(&"x".repeat(239)), None);
+    }
 }

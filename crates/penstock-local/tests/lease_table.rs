@@ -348,7 +348,7 @@ async fn tables_of_another_version_are_refused_with_both_versions() {
 
 /// A file as the first version made it, with a row in which everything is set, at a later value in the columns that it has.
 fn file_of_the_first_version(path: &Path) {
-    let connection = Connection::open(path).unwrap();
+    let connection = Connection::open(path).expect("a file");
     connection
         .execute_batch(
             "CREATE TABLE leases (application TEXT NOT NULL, lease_key TEXT NOT NULL, owner TEXT, counter INTEGER NOT NULL,
@@ -361,12 +361,12 @@ fn file_of_the_first_version(path: &Path) {
              INSERT INTO leases VALUES ('app', 'a', 'w', 7, 1, '12/3', NULL, '[\"p\"]', NULL, '0', '9', NULL, 1, 2, 3, 4,
                 '12/3', x'00ff', NULL)",
         )
-        .unwrap();
+        .expect("a file");
 }
 
 /// The row in it.
 fn row_of_the_first_version() -> LeaseRow {
-    let position = RecordPosition::parse("12/3").unwrap();
+    let position = RecordPosition::parse("12/3").expect("a position");
     LeaseRow {
         owner: Some(WorkerId::new("w")),
         owner_switches: 1,
@@ -384,7 +384,7 @@ fn row_of_the_first_version() -> LeaseRow {
 }
 
 fn version_of(path: &Path) -> i32 {
-    Connection::open(path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    Connection::open(path).expect("a file").pragma_query_value(None, "user_version", |row| row.get(0)).expect("a file")
 }
 
 #[tokio::test]

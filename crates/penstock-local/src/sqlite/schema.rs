@@ -18,10 +18,16 @@ const VERSION: i32 = 2;
 /// that came later are added empty.
 const OLDEST: i32 = 1;
 
-/// The columns of our tables, in order.
-const TABLES: [(&str, &[(&str, &str)], &str); 2] = [
-    ("leases", &row::COLUMNS, "PRIMARY KEY (application, lease_key)"),
-    ("gap_entries", &gap_ledger::COLUMNS, "PRIMARY KEY (application, id)"),
+/// A table: its name, its columns with their types, in order, and its key.
+struct Table {
+    name: &'static str,
+    columns: &'static [(&'static str, &'static str)],
+    key: &'static str,
+}
+
+const TABLES: [Table; 2] = [
+    Table { name: "leases", columns: &row::COLUMNS, key: "PRIMARY KEY (application, lease_key)" },
+    Table { name: "gap_entries", columns: &gap_ledger::COLUMNS, key: "PRIMARY KEY (application, id)" },
 ];
 
 /// What a file holds that may be used.
@@ -86,7 +92,7 @@ fn look(connection: &Transaction<'_>) -> rusqlite::Result<Result<Found, String>>
         )));
     }
     let older = version < VERSION;
-    for (table, columns, _) in TABLES {
+    for Table { name: table, columns, key: _ } in TABLES {
         let there = columns_of(connection, table)?;
         // What an earlier version did not make yet may be made.
         let comes = |kind: &str| older && (there.is_empty() || !kind.contains("NOT NULL"));
@@ -104,7 +110,7 @@ fn look(connection: &Transaction<'_>) -> rusqlite::Result<Result<Found, String>>
 
 /// Makes the tables that are missing and adds the columns that are missing.
 fn make_tables(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    for (table, columns, key) in TABLES {
+    for Table { name: table, columns, key } in TABLES {
         let there = columns_of(transaction, table)?;
         if there.is_empty() {
             let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
