@@ -7,7 +7,7 @@ use bytes::Bytes;
 use penstock_core::coordinator::Coordinator;
 use penstock_core::coordinator::api::{
     Answer, Command, Commit, CoordinatorSettings, Event, HeldLease, InitialPosition, LeaseMode, Progress, Report,
-    ShardRequest, StopReason, StreamSettings, WriteId, WriteResult,
+    ShardRequest, StopReason, StreamIndex, StreamSettings, WriteId, WriteResult,
 };
 use penstock_core::gap::GapEntry;
 use penstock_core::ids::{HashRange, LeaseCounter, LeaseKey, LeaseToken, ShardId, StreamName, WorkerId};
@@ -53,6 +53,15 @@ pub(crate) struct Desk {
     pub(crate) wants: Vec<LeaseWant>,
     /// Every entry for the gap ledger.
     pub(crate) gaps: Vec<GapEntry>,
+    /// Whether the ledger stores nothing.
+    pub(crate) ledger_full: bool,
+    /// The shards of streams that have others than `shards`.
+    pub(crate) shards_of: BTreeMap<StreamIndex, Vec<ShardListing>>,
+    /// What was listed, and when.
+    pub(crate) listed: Vec<(StreamIndex, Instant)>,
+    /// Whether listings are not answered; then their answers are kept.
+    pub(crate) mute: bool,
+    pub(crate) unheard: Vec<Event>,
     /// Every command that is not about the table or the stream.
     pub(crate) told: Vec<Command>,
     pub(crate) scans: usize,
@@ -98,6 +107,11 @@ impl Desk {
             created: Vec::new(),
             wants: Vec::new(),
             gaps: Vec::new(),
+            ledger_full: false,
+            shards_of: BTreeMap::new(),
+            listed: Vec::new(),
+            mute: false,
+            unheard: Vec::new(),
             told: Vec::new(),
             scans: 0,
             listings: 0,
@@ -155,13 +169,20 @@ impl Desk {
             }
             Command::ListShards(stream) => {
                 self.listings += 1;
-                Some(Event::ShardsListed { stream, shards: (!self.blind).then(|| self.shards.clone()) })
+                self.listed.push((stream, self.now.instant));
+                let shards = self.shards_of.get(&stream).unwrap_or(&self.shards).clone();
+                let answer = Event::ShardsListed { stream, shards: (!self.blind).then_some(shards) };
+                if self.mute {
+                    self.unheard.push(answer);
+                    return None;
+                }
+                Some(answer)
             }
             Command::WantLease(want) => Some(self.want(want)),
             Command::RecordGap(entry) => {
                 let id = entry.id();
                 self.gaps.push(entry);
-                Some(Event::GapRecorded { id, stored: true })
+                Some(Event::GapRecorded { id, stored: !self.ledger_full })
             }
             Command::CreateLease(row) => Some(self.create(row)),
             Command::WriteLease { id, write } => self.write(id, write),
@@ -266,8 +287,13 @@ impl Desk {
 
     /// The latest start of a shard.
     pub(crate) fn started(&self, shard: u32) -> Option<HeldLease> {
+        self.started_under(&key(shard))
+    }
+
+    /// The latest start of the shard whose lease has this key.
+    pub(crate) fn started_under(&self, key: &LeaseKey) -> Option<HeldLease> {
         self.told.iter().rev().find_map(|command| match command {
-            Command::StartShard(held) if held.row.key == key(shard) => Some(held.clone()),
+            Command::StartShard(held) if held.row.key == *key => Some(held.clone()),
             _ => None,
         })
     }

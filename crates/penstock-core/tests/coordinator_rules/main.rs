@@ -5,4 +5,7 @@ mod drain;
 mod handover;
 mod hierarchy;
 mod holding;
+mod ledger;
+mod streams;
+mod sync;
 mod taking;
