@@ -115,7 +115,7 @@ impl Coordinator {
         let (choice, overdue) = match self.mode {
             Mode::Working => {
                 let choice = assignment::choose(&leases, self.me(), limits, &mut random);
-                (choice, self.unanswered(&leases, now.instant))
+                (choice, self.unanswered(now.instant))
             }
             Mode::OtherKeyForm | Mode::Draining | Mode::Drained => (Choice::default(), Vec::new()),
         };

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use super::api::{Command, Report};
-use super::assignment::Lease;
 use super::{Coordinator, Mode};
 use crate::ids::{LeaseKey, WorkerId};
 use crate::lease::{LeaseRow, LeaseWant};
@@ -95,11 +94,9 @@ impl Coordinator {
         }
     }
 
-    /// The wishes that a live holder has left unanswered for too long, as long as the move would do any good: the lease counts
-    /// for us already, and it must not leave its holder with less than us.
-    pub(super) fn unanswered(&self, leases: &[Lease<'_>], now: Instant) -> Vec<LeaseKey> {
-        let counts = Lease::count_by_worker(leases, self.me());
-        let count = |worker| counts.get(worker).copied().unwrap_or(0);
+    /// The wishes that a live holder has left unanswered for too long. Whatever has changed meanwhile: in the eyes of every
+    /// worker the lease counts for us, and it must not stay with a worker for which it does not count.
+    pub(super) fn unanswered(&self, now: Instant) -> Vec<LeaseKey> {
         let is_overdue = |wish: &Wish| wish.over.is_some_and(|over| now.since(over) > self.timing.force_after());
         let may_be_forced = |key: &LeaseKey, owner: &WorkerId| {
             self.table.get(key).is_some_and(|observed| {
@@ -107,10 +104,7 @@ impl Coordinator {
             })
         };
         let overdue = self.wishes.iter().filter(|(_, wish)| is_overdue(wish));
-        overdue
-            .filter(|(key, wish)| may_be_forced(key, &wish.owner) && count(self.me()) <= count(&wish.owner) + 1)
-            .map(|(key, _)| key.clone())
-            .collect()
+        overdue.filter(|(key, wish)| may_be_forced(key, &wish.owner)).map(|(key, _)| key.clone()).collect()
     }
 
     /// The wishes that nobody has answered yet.

@@ -297,9 +297,10 @@ fn a_lease_whose_next_owner_dies_expires_like_any_other() {
 
 #[test]
 fn a_wish_and_what_the_kcl_adds_do_not_hide_our_own_success() {
-    let additions: [(fn(&mut LeaseRow), bool); 4] = [
+    type Addition = fn(&mut LeaseRow);
+    let additions: [(Addition, bool); 4] = [
         (|row| row.wanted = Some(other()), true),
-        (|row| row.hash_range = Some(RANGE), true),
+        (|row| row.hash_range = Some(range(5)), true),
         (|row| row.children = ids(&[1, 2]), true),
         (|row| row.lag = Some(77), false),
     ];

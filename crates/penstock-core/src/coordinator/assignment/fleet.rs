@@ -13,7 +13,7 @@ use crate::ids::WorkerId;
 pub(super) enum Standing {
     /// For nobody: it may be taken. `ours` if the row names us, be it for a take whose outcome we never heard of.
     Free { ours: bool },
-    /// For us: it is unowned, and was released for us.
+    /// For us: it was given to us, or released for us, and we do not hold it yet.
     Promised,
     /// For a worker that does not hold it yet.
     OnItsWay(usize),
@@ -202,7 +202,12 @@ impl<'a> Members<'a> {
     fn standing_unheld(&self, lease: &Lease<'_>, me: &WorkerId, own: usize) -> Standing {
         let row = lease.row;
         let heir = lease.released_for();
-        let ours = row.owner.as_ref() == Some(me) || heir == Some(me);
+        let named = row.owner.as_ref() == Some(me);
+        let ours = named || heir == Some(me);
+        if named && !lease.expired && !lease.barred {
+            // Its holder gave it to us, whatever we have by now: nobody else will read it.
+            return Standing::Promised;
+        }
         if row.owner.is_some() || lease.expired || !self.at_work {
             return Standing::Free { ours };
         }
