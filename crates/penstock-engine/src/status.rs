@@ -2,25 +2,27 @@
 //!
 //! Components write what they know into small shared cells; nobody waits for anybody, and nothing is decided here.
 
+mod cell;
+mod shown;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use penstock_core::coordinator::api::{LeaseStatus, Silence, StreamIndex};
+use penstock_core::coordinator::api::{LeaseStatus, StreamIndex};
 use penstock_core::gap::GapEntry;
-use penstock_core::ids::{LeaseKey, LeaseToken, ShardId, StreamName, WorkerId};
-use penstock_core::position::{Position, RecordPosition};
-use penstock_core::time::{Instant, Now, UnixMillis};
+use penstock_core::ids::{LeaseKey, LeaseToken, StreamName, WorkerId};
+use penstock_core::time::{Instant, Now};
 
 use crate::budget::MemoryBudget;
 use crate::clock::Clock;
-use crate::metrics::{self, Metrics, ShardSeries, Totals, name};
+use crate::metrics::{self, Metrics, ShardSeries, name};
 use crate::ports::{ErrorClass, SeamError};
 use crate::settings::WorkerSettings;
 
-/// Open gaps that are shown at most.
-pub const SHOWN_GAPS: usize = 100;
+pub(crate) use self::cell::ShardCell;
+pub use self::shown::{SHOWN_GAPS, ShardPhase, ShardStatus, SinkStatus, Status, StreamStatus};
 
 /// How long it is believed that the stream is gone: a reader looks once a minute, and one that was stopped does not look again.
 const LOOK_HOLDS: Duration = Duration::from_secs(180);
@@ -29,137 +31,6 @@ const LOOK_HOLDS: Duration = Duration::from_secs(180);
 #[derive(Debug, Clone)]
 pub struct StatusHandle {
     board: Arc<Board>,
-}
-
-/// Everything a worker knows of itself at one moment.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Its owner string.
-    pub worker: WorkerId,
-    /// Its streams, in the order of their [`StreamIndex`].
-    pub streams: Vec<StreamStatus>,
-    /// Whether the lease table was scanned once.
-    pub started: bool,
-    /// Whether it is ending.
-    pub draining: bool,
-    /// How long ago the lease keeper's loop moved; `None` before it began.
-    pub keeper_idle: Option<Duration>,
-    /// All leases of the table, as the coordinator sees them.
-    pub leases: Vec<LeaseStatus>,
-    /// Leases without a live owner.
-    pub unowned: usize,
-    /// Workers with a live lease.
-    pub workers: usize,
-    /// The shards that are held.
-    pub shards: Vec<ShardStatus>,
-    /// Whether the sink is there.
-    pub sink: SinkStatus,
-    /// What the last failed call to the lease table said, until one succeeds.
-    pub lease_problem: Option<String>,
-    /// Open entries of the gap ledger, the oldest first, at most [`SHOWN_GAPS`].
-    pub gaps: Vec<GapEntry>,
-    /// All open entries of the gap ledger, those not shown included.
-    pub open_gaps: usize,
-    /// Why the gap ledger cannot be read or written, until it can.
-    pub gap_problem: Option<String>,
-    /// Leases that this worker gave up and leaves alone for a while, with the reason.
-    pub given_up: Vec<(LeaseKey, String)>,
-    /// The largest lag over held shards.
-    pub lag: Duration,
-    /// Bytes of the budget that are taken.
-    pub memory_used: u64,
-    /// The budget.
-    pub memory_budget: u64,
-    /// The sum of all records.
-    pub totals: Totals,
-}
-
-/// A stream of a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamStatus {
-    /// Its name.
-    pub name: StreamName,
-    /// Why nothing of it is taken or read although the table is well: it is gone or was created again.
-    pub problem: Option<String>,
-}
-
-/// Whether the sink is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SinkStatus {
-    /// It was not asked yet.
-    Unknown,
-    /// It answered; deliveries go on.
-    Ready,
-    /// It does not answer as it should; nothing is delivered. What is wrong.
-    Down(String),
-}
-
-/// What a held shard is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShardPhase {
-    /// It waits for the sink to answer.
-    WaitingForSink,
-    /// It carries out an intent that was found.
-    Replaying,
-    /// It reads and delivers.
-    Running,
-    /// It failed and waits to start again.
-    Failed,
-    /// A record can neither be delivered nor set aside.
-    Halted,
-    /// It settles what was read, because the worker ends.
-    Draining,
-    /// It settles what was read, because another worker is to have it.
-    HandingOver,
-}
-
-impl ShardPhase {
-    /// The phase as a word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::WaitingForSink => "waiting_for_sink",
-            Self::Replaying => "replaying",
-            Self::Running => "running",
-            Self::Failed => "failed",
-            Self::Halted => "halted",
-            Self::Draining => "draining",
-            Self::HandingOver => "handing_over",
-        }
-    }
-}
-
-/// One held shard.
-#[derive(Debug, Clone)]
-pub struct ShardStatus {
-    /// Its lease.
-    pub lease: LeaseKey,
-    /// Its stream.
-    pub stream: StreamName,
-    /// The shard.
-    pub shard: ShardId,
-    /// What it is about.
-    pub phase: ShardPhase,
-    /// The checkpoint that is known to be stored.
-    pub checkpoint: Position,
-    /// The last user record that was read.
-    pub position: Option<RecordPosition>,
-    /// How far behind the tip, counted on since the last answer.
-    pub lag: Duration,
-    /// How far behind the tip by the last answer; `None` before one.
-    pub behind: Option<Duration>,
-    /// Bytes of the open batch.
-    pub open_bytes: u64,
-    /// User records of the open batch.
-    pub open_records: u64,
-    /// User records that are not settled.
-    pub in_flight: u64,
-    /// The age of the oldest of them.
-    pub oldest_unsettled: Duration,
-    /// What went wrong last, until things go right again.
-    pub problem: Option<String>,
-    /// How often it started again within this tenure.
-    pub restarts: u32,
 }
 
 // === The board ===
@@ -372,150 +243,6 @@ impl Board {
 
     fn shard_statuses(&self, now: Now) -> Vec<ShardStatus> {
         self.shards().values().map(|cell| cell.snapshot(now)).collect()
-    }
-}
-
-// === One shard ===
-
-/// Where the tasks of one held shard write.
-#[derive(Debug)]
-pub(crate) struct ShardCell(Mutex<ShardFacts>);
-
-#[derive(Debug)]
-pub(crate) struct ShardFacts {
-    lease: LeaseKey,
-    stream: StreamName,
-    /// Since when nobody read the shard; none once it was read, or if nobody did before.
-    silent_since: Option<Silence>,
-    taken: Instant,
-    answered: Option<(Instant, Duration)>,
-    /// The payload that was read since the keeper was told last.
-    untold: u64,
-    pub(crate) phase: ShardPhase,
-    pub(crate) checkpoint: Position,
-    pub(crate) position: Option<RecordPosition>,
-    pub(crate) open_bytes: u64,
-    pub(crate) open_records: u64,
-    pub(crate) in_flight: u64,
-    /// The arrival time of the oldest record that is not settled.
-    pub(crate) oldest_unsettled: Option<UnixMillis>,
-    /// With reading.
-    read_problem: Option<String>,
-    /// With anything else.
-    pub(crate) problem: Option<String>,
-    pub(crate) restarts: u32,
-}
-
-impl ShardCell {
-    pub(crate) fn new(
-        lease: LeaseKey,
-        stream: StreamName,
-        checkpoint: Position,
-        silent_since: Option<Silence>,
-        taken: Instant,
-    ) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(ShardFacts {
-            lease,
-            stream,
-            silent_since,
-            taken,
-            answered: None,
-            untold: 0,
-            phase: ShardPhase::WaitingForSink,
-            checkpoint,
-            position: None,
-            open_bytes: 0,
-            open_records: 0,
-            in_flight: 0,
-            oldest_unsettled: None,
-            read_problem: None,
-            problem: None,
-            restarts: 0,
-        })))
-    }
-
-    /// Changes what is shown. Short: no one waits long for it.
-    pub(crate) fn note(&self, change: impl FnOnce(&mut ShardFacts)) {
-        change(&mut self.facts());
-    }
-
-    /// The problem stays until the tenure ends.
-    pub(crate) fn halted(&self, problem: String) {
-        self.note(|facts| {
-            facts.phase = ShardPhase::Halted;
-            facts.problem = Some(problem);
-        });
-    }
-
-    /// A fetch was answered. The first answer of a tenure tells how long nobody had read the shard before.
-    pub(crate) fn answered(&self, now: Now, behind: Duration, bytes: u64) -> Option<Duration> {
-        let mut facts = self.facts();
-        facts.answered = Some((now.instant, behind));
-        facts.read_problem = None;
-        facts.untold += bytes;
-        facts.silent_since.take().map(|silence| match silence {
-            // On the wall clock of another machine, which may be ahead of ours.
-            Silence::Left(left) => now.wall.since(left),
-            Silence::Unheard(since) => now.instant.since(since),
-        })
-    }
-
-    /// The payload that was read since this was asked last.
-    pub(crate) fn take_untold(&self) -> u64 {
-        std::mem::take(&mut self.facts().untold)
-    }
-
-    /// Takes back what could not be told.
-    pub(crate) fn not_told(&self, bytes: u64) {
-        self.facts().untold += bytes;
-    }
-
-    fn facts(&self) -> MutexGuard<'_, ShardFacts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn problem(&self, problem: impl Into<String>) {
-        let problem = problem.into();
-        self.note(|facts| facts.problem = Some(problem));
-    }
-
-    /// A problem with reading, until something is read again.
-    pub(crate) fn read_problem(&self, problem: String) {
-        self.note(|facts| facts.read_problem = Some(problem));
-    }
-
-    /// How far behind the tip, counted on since the last answer, or since the lease was taken if there was none.
-    pub(crate) fn lag(&self, now: Instant) -> Duration {
-        self.facts().lag(now)
-    }
-
-    pub(crate) fn snapshot(&self, now: Now) -> ShardStatus {
-        let facts = self.facts();
-        ShardStatus {
-            lease: facts.lease.clone(),
-            stream: facts.stream.clone(),
-            shard: facts.lease.shard_id(),
-            phase: facts.phase,
-            checkpoint: facts.checkpoint.clone(),
-            position: facts.position.clone(),
-            lag: facts.lag(now.instant),
-            behind: facts.answered.map(|(_, behind)| behind),
-            open_bytes: facts.open_bytes,
-            open_records: facts.open_records,
-            in_flight: facts.in_flight,
-            oldest_unsettled: facts.oldest_unsettled.map_or(Duration::ZERO, |arrival| now.wall.since(arrival)),
-            problem: facts.problem.clone().or_else(|| facts.read_problem.clone()),
-            restarts: facts.restarts,
-        }
-    }
-}
-
-impl ShardFacts {
-    fn lag(&self, now: Instant) -> Duration {
-        match self.answered {
-            Some((at, behind)) => behind + now.since(at),
-            None => now.since(self.taken),
-        }
     }
 }
 
