@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use penstock_core::aggregate::{Deaggregated, Fate};
 use penstock_core::backoff::Backoff;
+use penstock_core::checkpoint::Ticket;
 use penstock_core::ids::LeaseToken;
 use penstock_core::packing::{CallPacker, PackedCall, PackingSettings, Piece, RecordToPack};
 use penstock_core::random::Random;
@@ -53,8 +54,24 @@ pub(crate) struct Load {
     pub(crate) deadline: DeliveryDeadline,
     /// The memory of the records and of their copy in the entries.
     pub(crate) permit: Permit,
+    /// What the shard knows the load by.
+    pub(crate) ticket: Ticket,
+    /// Where it goes what a call has delivered of the load, as soon as the call is answered. Holds no more than there are records
+    /// in flight.
+    pub(crate) progress: mpsc::UnboundedSender<LoadProgress>,
     /// Where the outcome goes. Closed when the shard is gone.
     pub(crate) reply: oneshot::Sender<LoadOutcome>,
+}
+
+/// What the sink has taken of a load by one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoadProgress {
+    /// The load.
+    pub(crate) ticket: Ticket,
+    /// The user records, by their index in the chunk.
+    pub(crate) delivered: Vec<Range<u32>>,
+    /// Their bytes, delimiters included.
+    pub(crate) bytes: u64,
 }
 
 /// What became of a load, all of it.
@@ -123,6 +140,9 @@ pub(crate) struct PackerParts {
 
 struct OpenLoad {
     run: LeaseToken,
+    /// What is delivered and not yet told.
+    fresh: LoadProgress,
+    progress: mpsc::UnboundedSender<LoadProgress>,
     deadline: DeliveryDeadline,
     unsettled: u64,
     outcome: LoadOutcome,
@@ -218,12 +238,20 @@ impl Packer {
     // === Packing ===
 
     fn on_load(&mut self, packer: &mut CallPacker<u64>, load: Load) {
-        let Load { run, chunk, range, deadline, permit, reply } = load;
+        let Load { run, chunk, range, deadline, permit, ticket, progress, reply } = load;
         let source = self.next_load;
         self.next_load += 1;
         let now = self.parts.clock.now().instant;
-        let mut open =
-            OpenLoad { run, deadline, unsettled: 0, outcome: LoadOutcome::default(), reply, _permit: permit };
+        let mut open = OpenLoad {
+            run,
+            fresh: LoadProgress { ticket, delivered: Vec::new(), bytes: 0 },
+            progress,
+            deadline,
+            unsettled: 0,
+            outcome: LoadOutcome::default(),
+            reply,
+            _permit: permit,
+        };
         let deliver = chunk.runs(range).filter(|(_, fate)| *fate == Fate::Deliver).flat_map(|(indices, _)| indices);
         for index in deliver {
             let record = RecordToPack {
@@ -242,6 +270,14 @@ impl Packer {
         }
         self.loads.insert(source, open);
         self.close_if_settled(source);
+    }
+
+    /// Tells a shard what a call has delivered of its load.
+    fn tell_progress(&mut self, source: u64) {
+        let Some(load) = self.loads.get_mut(&source).filter(|load| !load.fresh.delivered.is_empty()) else { return };
+        let next = LoadProgress { ticket: load.fresh.ticket, delivered: Vec::new(), bytes: 0 };
+        // A shard that is gone reads its records again.
+        let _shard_gone = load.progress.send(std::mem::replace(&mut load.fresh, next));
     }
 
     fn close_if_settled(&mut self, source: u64) {
@@ -340,6 +376,12 @@ impl Packer {
                 self.settle(piece, refusal.as_ref());
             }
         }
+        let sources: BTreeSet<u64> =
+            ended.finished.iter().flat_map(|(_, entry)| entry.pieces.iter().map(|piece| piece.source)).collect();
+        for source in sources {
+            self.tell_progress(source);
+            self.close_if_settled(source);
+        }
         let failed: Vec<&EntryOutcome> =
             outcomes.iter().filter(|outcome| matches!(outcome, EntryOutcome::Failed { .. })).collect();
         match failed.first() {
@@ -360,12 +402,16 @@ impl Packer {
             None => {
                 load.outcome.delivered += records;
                 load.outcome.delivered_bytes += piece.bytes as u64;
+                load.fresh.bytes += piece.bytes as u64;
+                match load.fresh.delivered.last_mut() {
+                    Some(last) if last.end == piece.records.start => last.end = piece.records.end,
+                    Some(_) | None => load.fresh.delivered.push(piece.records.clone()),
+                }
             }
             Some(reason) => {
                 load.outcome.refused.extend(piece.records.clone().map(|index| (index as usize, reason.clone())));
             }
         }
-        self.close_if_settled(piece.source);
     }
 
     fn drop_pieces(&mut self, pieces: &[Piece<u64>]) {

@@ -1,4 +1,5 @@
 use penstock_core::aggregate::{Deaggregation, deaggregate};
+use penstock_core::checkpoint::{Admission, CheckpointTracker};
 use penstock_core::chunk::ChunkBuilder;
 use penstock_core::intent::OutsideHashRange;
 use penstock_core::position::Position;
@@ -34,6 +35,12 @@ fn packing() -> Packing {
     Packing { ctx, sink, handle, task: tokio::spawn(packer.run()) }
 }
 
+/// Any: nobody asks for progress here.
+fn ticket() -> Ticket {
+    let admission = Admission { first: position(1), last: position(1), arrival: START, records: 1 };
+    CheckpointTracker::new(Position::TrimHorizon).admit(admission, Instant::default()).unwrap()
+}
+
 impl Packing {
     async fn load(
         &self,
@@ -50,7 +57,8 @@ impl Packing {
         let permit = self.ctx.worker.budget.acquire_fill(10_000).await;
         let (reply, outcome) = oneshot::channel();
         let range = 0..payloads.len();
-        let load = Load { run, chunk, range, deadline: deadline.clone(), permit, reply };
+        let (ticket, progress) = (ticket(), mpsc::unbounded_channel().0);
+        let load = Load { run, chunk, range, deadline: deadline.clone(), permit, ticket, progress, reply };
         self.handle.reserve().await.unwrap().send(PackerMessage::Load(load));
         outcome
     }

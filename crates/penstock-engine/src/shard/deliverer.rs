@@ -5,6 +5,7 @@ pub(crate) mod calls;
 mod flight;
 mod intake;
 pub(crate) mod objects;
+mod prefix;
 pub(crate) mod put;
 pub(crate) mod replay;
 

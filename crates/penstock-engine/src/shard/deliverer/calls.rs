@@ -1,6 +1,6 @@
 //! Delivers a shard by calls: hands slices of chunks to the worker's packer and keeps the checkpoint tracker.
 //!
-//! Slices settle in any order; the checkpoint follows the longest settled prefix. What the sink will never take is set aside
+//! Records settle in any order; the checkpoint follows the longest settled prefix, call by call. What the sink will never take is set aside
 //! before it counts as settled; without a place for it the shard halts there.
 
 use std::sync::Arc;
@@ -19,10 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::aside::SetAsider;
 use super::intake::{Intake, Slice};
+use super::prefix::Prefix;
 use super::{Delivered, ShardError, Stopped};
 use crate::budget::Permit;
 use crate::metrics::Account;
-use crate::packer::{Load, LoadOutcome, PackerHandle, PackerMessage};
+use crate::packer::{Load, LoadOutcome, LoadProgress, PackerHandle, PackerMessage};
 use crate::ports::{SetAside, SetAsideReason};
 use crate::shard::context::ShardContext;
 use crate::shard::pulse::{Part, Wait};
@@ -48,6 +49,9 @@ pub(crate) struct CallDeliverer {
     source: Source,
     intake: Option<Arriving>,
     loads: FuturesUnordered<BoxFuture<'static, LandedLoad>>,
+    /// To the packer and back: what calls have delivered of loads.
+    progress: (mpsc::UnboundedSender<LoadProgress>, mpsc::UnboundedReceiver<LoadProgress>),
+    prefix: Prefix,
     asides: FuturesUnordered<BoxFuture<'static, Result<SetAsideDone, Stopped>>>,
     reported: Option<RecordPosition>,
     /// When it was reported last; before that, when the run began.
@@ -85,11 +89,13 @@ struct LandedLoad {
 struct SetAsideDone {
     ticket: Ticket,
     counts: Vec<(&'static str, u64)>,
+    indices: Vec<usize>,
 }
 
 enum Event {
     Cut,
     Landed(LandedLoad),
+    Progressed(LoadProgress),
     SetAside(Result<SetAsideDone, Stopped>),
     Room(Permit, mpsc::OwnedPermit<PackerMessage>, Slice),
     PackerGone,
@@ -118,6 +124,8 @@ impl CallDeliverer {
             source: Source::Open,
             intake: None,
             loads: FuturesUnordered::new(),
+            progress: mpsc::unbounded_channel(),
+            prefix: Prefix::default(),
             asides: FuturesUnordered::new(),
             reported: None,
             reported_at: ctx.worker.clock.now().instant,
@@ -151,6 +159,7 @@ impl CallDeliverer {
             match event {
                 Event::Cut => return Err(Stopped::Lost),
                 Event::Landed(landed) => self.on_landed(landed)?,
+                Event::Progressed(progress) => self.on_progress(&progress)?,
                 Event::SetAside(done) => self.on_set_aside(done?)?,
                 Event::Room(permit, mailbox, slice) => self.hand_on(permit, mailbox, &slice)?,
                 Event::Drain => self.source = Source::Closed,
@@ -183,6 +192,7 @@ impl CallDeliverer {
             // Biased: chunks come as long as there is a backlog and would starve what settles them and gives memory back.
             biased;
             () = ctx.cut.cancelled() => Event::Cut,
+            Some(progress) = self.progress.1.recv() => Event::Progressed(progress),
             Some(landed) = self.loads.next(), if !self.loads.is_empty() => Event::Landed(landed),
             Some(done) = self.asides.next(), if !self.asides.is_empty() => Event::SetAside(done),
             () = ctx.drain.cancelled(), if self.halted && is_open => Event::Drain,
@@ -229,6 +239,7 @@ impl CallDeliverer {
         let now = self.ctx.worker.clock.now().instant;
         let ticket = self.tracker.admit(intake.admission(&slice.range), now)?;
         let chunk = Arc::clone(chunk);
+        self.prefix.admit(ticket, &chunk, slice.range.clone());
         if intake.advance(slice) {
             self.intake = None;
         }
@@ -243,6 +254,8 @@ impl CallDeliverer {
             range: slice.range.clone(),
             deadline: self.ctx.tenure.deadline.clone(),
             permit,
+            ticket,
+            progress: self.progress.0.clone(),
             reply,
         }));
         self.loads.push(Box::pin(async move { LandedLoad { ticket, chunk, outcome: outcome.await.ok() } }));
@@ -260,6 +273,7 @@ impl CallDeliverer {
                     let count = run.len() as u64;
                     self.account.dropped(reason.as_str(), count);
                     self.tracker.settle_records(ticket, count)?;
+                    self.prefix.settle(ticket, run);
                 }
             }
         }
@@ -278,10 +292,11 @@ impl CallDeliverer {
             self.halt(&chunk.records.get(index).position(), reason);
             return Ok(());
         };
+        let indices: Vec<usize> = records.iter().map(|(index, _)| *index).collect();
         let asider = SetAsider::new(Arc::clone(&self.ctx), Arc::clone(place), chunk, records);
         self.asides.push(Box::pin(async move {
             let counts = asider.run().await;
-            Ok(SetAsideDone { ticket, counts })
+            Ok(SetAsideDone { ticket, counts, indices })
         }));
         Ok(())
     }
@@ -306,16 +321,32 @@ impl CallDeliverer {
     fn on_landed(&mut self, landed: LandedLoad) -> Result<(), Stopped> {
         let LandedLoad { ticket, chunk, outcome } = landed;
         let Some(outcome) = outcome else { return Err(ShardError::Gone("packer").into()) };
-        let LoadOutcome { delivered, delivered_bytes, refused } = outcome;
-        self.account.delivered(delivered, delivered_bytes);
-        self.tracker.settle_records(ticket, delivered)?;
-        self.set_aside(ticket, &chunk, refused)
+        // All of it was told before its outcome was.
+        while let Ok(progress) = self.progress.1.try_recv() {
+            self.on_progress(&progress)?;
+        }
+        self.set_aside(ticket, &chunk, outcome.refused)
+    }
+
+    /// The sink has some records of a load.
+    fn on_progress(&mut self, progress: &LoadProgress) -> Result<(), Stopped> {
+        let LoadProgress { ticket, delivered, bytes } = progress;
+        let records = delivered.iter().map(|range| range.len() as u64).sum();
+        self.account.delivered(records, *bytes);
+        self.tracker.settle_records(*ticket, records)?;
+        for range in delivered {
+            self.prefix.settle(*ticket, range.start as usize..range.end as usize);
+        }
+        Ok(())
     }
 
     fn on_set_aside(&mut self, done: SetAsideDone) -> Result<(), Stopped> {
         for (reason, count) in done.counts {
             self.account.set_aside(reason, count);
             self.tracker.settle_records(done.ticket, count)?;
+        }
+        for index in done.indices {
+            self.prefix.settle(done.ticket, index..index + 1);
         }
         Ok(())
     }
@@ -324,7 +355,7 @@ impl CallDeliverer {
     /// by a successor. That costs a write for each call that settles something of this shard, and fewer where a write takes
     /// longer than a call: one is under way per row, and the next one carries the latest.
     async fn report(&mut self) -> Result<(), Stopped> {
-        let Some(settled) = self.tracker.watermark() else { return Ok(()) };
+        let Some(settled) = self.prefix.mark() else { return Ok(()) };
         if self.reported.as_ref() == Some(&settled.0) {
             return Ok(());
         }

@@ -51,7 +51,7 @@ async fn without_a_place_to_set_aside_the_shard_halts_and_repeats_nothing() {
     world.stream.put(SHARD, 11..=20);
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(world.calls.taken.lock().unwrap().len(), 9);
-    assert_eq!(world.checkpoint(SHARD), Position::TrimHorizon);
+    assert_eq!(world.checkpoint(SHARD), Position::After(position(6)), "what came before it is not sent again");
     let problem = worker.status.snapshot().shards[0].problem.clone().unwrap();
     assert!(problem.starts_with("halted at 7"), "{problem}");
     assert_eq!(worker.stop().await, Exit::Clean);
@@ -131,4 +131,25 @@ async fn the_checkpoint_follows_each_call_at_once() {
         assert_eq!(world.checkpoint(SHARD), Position::After(position(round * 10)));
     }
     assert_eq!(worker.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_kill_only_what_was_in_calls_is_sent_again() {
+    let mut world = World::new(&[SHARD]);
+    // All in one load, and five records in each call, one call at a time.
+    Arc::get_mut(&mut world.stream).unwrap().page = 1_000;
+    world.stream.put(SHARD, 1..=200);
+    let mut settings = settings("w-1");
+    settings.calls.max_calls_in_flight = std::num::NonZeroUsize::new(1).unwrap();
+    let first = world.start(SinkPort::Calls(world.calls.clone()), false, settings.clone());
+    until("half of the load", || taken(&world).len() >= 100).await;
+    first.run.abort();
+    let sent = taken(&world).len() as u64;
+    assert!(sent < 200, "{sent}");
+    settings.worker = penstock_core::ids::WorkerId::new("w-2");
+    let second = world.start(SinkPort::Calls(world.calls.clone()), false, settings);
+    until("the rest", || world.checkpoint(SHARD) == Position::After(position(200))).await;
+    assert_eq!(second.stop().await, Exit::Clean);
+    let repeats = taken(&world).len() - 200;
+    assert!(repeats <= 10, "{repeats}: one call, and one whose checkpoint was being written");
 }
