@@ -186,6 +186,11 @@ impl Journal {
         self.of("start").find(|entry| entry.shard == shard).map(|entry| entry.position.clone())
     }
 
+    /// Where it halted, by shard.
+    pub(crate) fn halts(&self) -> BTreeMap<String, (String, String)> {
+        self.of("halt").map(|entry| (entry.shard.clone(), entry.position.clone())).collect()
+    }
+
     /// The records that a checkpoint of this consumer covers. What is processed and not covered is not promised to be processed
     /// once: the KCL leaves it to whoever has the lease next.
     pub(crate) fn settled(&self) -> Vec<&Entry> {

@@ -20,6 +20,8 @@ pub(crate) const APPLICATION: &str = "clicks-on-the-kcl";
 const STREAM: &str = "clicks";
 /// A KCL worker may wait 30 s before it makes the first leases.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
+/// How often a KCL worker renews in a failover time.
+const RENEWALS: u64 = 3;
 /// How often records are added while something is waited for.
 const TRICKLE: Duration = Duration::from_millis(300);
 
@@ -162,6 +164,20 @@ impl World {
     pub(crate) fn held_by(&self, name: &str) -> usize {
         let unfinished = |row: &&Row| row["checkpoint"] != "SHARD_END";
         self.leases().values().filter(unfinished).filter(|row| is_owned_by(row, name)).count()
+    }
+
+    /// Waits for two failover times of a KCL worker that holds all leases, told by its renewals; fails if it loses one.
+    #[track_caller]
+    pub(crate) fn wait_while_it_renews(&self, name: &str) {
+        let counter = |row: &Row| row["leaseCounter"].parse::<u64>().expect("a counter is a number");
+        let before = self.leases();
+        wait_until(&format!("{name} renews"), LONG, || {
+            let now = self.leases();
+            for (shard, row) in &now {
+                assert!(is_owned_by(row, name), "{shard} is not {name}'s any more: {row:#?}");
+            }
+            now.iter().all(|(shard, row)| counter(row) >= counter(&before[shard]) + 2 * RENEWALS)
+        });
     }
 
     /// Waits while records keep coming.
