@@ -25,7 +25,7 @@ test: standins ## every test, with five CPU minutes of random worlds
 
 interop: ## penstock and the real Java KCL, 2.7 and 3.5, on one lease table; needs Java and Maven
 	@scripts/install-standins dynamodb-local kinesis-local kcl-2 kcl-3
-	cargo test -p penstock --test interop -- --ignored --test-threads=4
+	cargo test --workspace --test interop -- --ignored --test-threads=4
 
 check: fmt-check clippy docs ## formatting, lints, documentation
 
