@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use penstock_core::ids::{LeaseKey, WorkerId};
+use penstock_core::ids::WorkerId;
 use penstock_engine::ports::{CallLimits, CallSink, CallTarget, EntryOutcome, SeamError, SetAside, SetAsideBatch};
 
 use crate::ledger::NO_IDLE_REPEAT;
@@ -76,13 +76,13 @@ impl LinkedCalls {
                 state.broke(NO_IDLE_REPEAT, "an entry does not hold records of this world".to_owned());
             }
             let all: Vec<u64> = ids.iter().flatten().copied().collect();
-            let found = state.ledger.on_begin_call(&state.stream, &self.worker, number, &all);
+            let found = state.ledger.on_begin_call(&state.streams, &self.worker, number, &all);
             state.check(found);
-            let shards: BTreeSet<usize> = all.iter().filter_map(|id| state.stream.place(*id)).map(|at| at.0).collect();
-            let found = state.ledger.on_wait(&state.stream, &self.worker, number, &shards, self.rules.ordered);
+            let shards: BTreeSet<usize> = all.iter().filter_map(|id| state.streams.place(*id)).map(|at| at.0).collect();
+            let found = state.ledger.on_wait(&state.streams, &self.worker, number, &shards, self.rules.ordered);
             state.check(found);
             for shard in shards {
-                let key = LeaseKey::single_stream(&state.stream.shards()[shard].id);
+                let key = state.streams.shards()[shard].key.clone();
                 let found = state.ledger.on_begin(&self.worker, &key, state.now, time_out);
                 state.check(found);
             }
@@ -122,7 +122,7 @@ impl CallSink for LinkedCalls {
                 let taken = ids.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == EntryOutcome::Delivered);
                 let taken: Vec<u64> = taken.flat_map(|(ids, _)| ids.iter().copied()).collect();
                 state.note(&link.name, format_args!("call {number} takes {} records", taken.len()));
-                let found = state.ledger.on_call(&state.stream, &worker, number, &taken);
+                let found = state.ledger.on_call(&state.streams, &worker, number, &taken);
                 state.check(found);
             });
             Ok(outcomes)
@@ -156,7 +156,7 @@ impl SetAside for LinkedSetAside {
         let effect = move |world: &World| {
             world.with(|state| {
                 state.note(&name, format_args!("sets aside {ids:?}"));
-                let found = state.ledger.on_set_aside(&state.stream, &ids);
+                let found = state.ledger.on_set_aside(&state.streams, &ids);
                 state.check(found);
                 Ok(())
             })

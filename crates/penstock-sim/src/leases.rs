@@ -1,4 +1,5 @@
-//! The lease table as one worker reaches it: the shared table behind that worker's network, with every effect checked.
+//! The lease table and the gap ledger as one worker reaches them: the shared ones behind that worker's network, with every effect
+//! checked.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use penstock_core::gap::{GapEntry, GapId};
 use penstock_core::ids::{LeaseCounter, LeaseKey, WorkerId};
-use penstock_core::lease::{CreateOutcome, Field, LeaseRow, LeaseWrite, Scan, WriteOutcome};
-use penstock_core::position::Position;
-use penstock_engine::ports::{ErrorClass, LeaseTable, SeamError, TableProblem};
+use penstock_core::lease::{CreateOutcome, Field, LeaseRow, LeaseWant, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::time::UnixMillis;
+use penstock_engine::ports::{ErrorClass, GapLedger, KclVersion, LeaseTable, SeamError, TableProblem};
 
+use crate::gap_ledger::SimulatedGapLedger;
 use crate::lease_table::SimulatedLeaseTable;
-use crate::ledger::{ROWS_STAY, Sent};
+use crate::ledger::{Heard, Sent};
 use crate::network::{Link, Seam};
 use crate::world::World;
 
@@ -51,7 +54,8 @@ impl LinkedLeases {
                 now
             }
         };
-        Sent { first, takes, gaps: self.link.gaps_told() }
+        let tenure = self.link.world.with(|state| state.ledger.tenure_now(&write.key));
+        Sent { first, takes, tenure }
     }
 }
 
@@ -62,25 +66,30 @@ fn apply(
     table: &SimulatedLeaseTable,
     write: &LeaseWrite,
     sent: Sent,
-) -> Result<WriteOutcome, SeamError> {
+) -> Result<(WriteOutcome, Option<Heard>), SeamError> {
     let before = table.row(&write.key);
     let outcome = table.write_now(write)?;
     world.with(|state| {
-        match &outcome {
-            WriteOutcome::Applied => {
-                let (before, after) = (before.expect("it was written"), table.row(&write.key).expect("it was written"));
-                state.note(name, format_args!("row {}", Shown(&after)));
-                let found = state.ledger.on_write(&state.stream, worker, &before, &after, sent);
+        let heard = match &outcome {
+            WriteOutcome::Applied(after) => {
+                let before = before.expect("it was written");
+                state.note(name, format_args!("row {}", Shown(after)));
+                let rows = (&before, after.as_ref());
+                let found = state.ledger.on_write(&state.streams, worker, rows, write, sent, state.now);
                 state.check(found);
+                None
             }
-            WriteOutcome::Conflict(found) => match found {
-                Some(found) => {
-                    state.note(name, format_args!("conflict at {}, row {}", write.expect.counter, Shown(found)))
+            WriteOutcome::Conflict(found) => {
+                match found {
+                    Some(found) => {
+                        state.note(name, format_args!("conflict at {}, row {}", write.expect.counter, Shown(found)));
+                    }
+                    None => state.note(name, format_args!("conflict, no row {}", write.key)),
                 }
-                None => state.note(name, format_args!("conflict, no row {}", write.key)),
-            },
-        }
-        Ok(outcome)
+                Some(state.ledger.on_refused(worker, write, sent))
+            }
+        };
+        Ok((outcome, heard))
     })
 }
 
@@ -89,10 +98,17 @@ struct Shown<'a>(&'a LeaseRow);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LeaseRow { key, owner, counter, checkpoint, intent, .. } = self.0;
-        let owner = owner.as_ref().map_or("-", WorkerId::as_str);
-        let intent = if intent.is_some() { " intent" } else { "" };
-        write!(f, "{key} {owner} {counter} at {checkpoint}{intent}")
+        let LeaseRow { key, owner, counter, checkpoint, intent, wanted, granted, checkpoint_owner, .. } = self.0;
+        write!(f, "{key} {} {counter} at {checkpoint}", owner.as_ref().map_or("-", WorkerId::as_str))?;
+        if intent.is_some() {
+            f.write_str(" intent")?;
+        }
+        for (what, who) in [("wanted by", wanted), ("granted to", granted), ("still of", checkpoint_owner)] {
+            if let Some(who) = who {
+                write!(f, " {what} {who}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -115,7 +131,7 @@ impl LeaseTable for LinkedLeases {
                 state.note(&link.name, format_args!("create {}: {outcome:?}", Shown(&row)));
                 if outcome == CreateOutcome::Created {
                     let wall = state.wall();
-                    let found = state.ledger.on_create(&state.stream, &row, wall);
+                    let found = state.ledger.on_create(&state.streams, &row, wall);
                     state.check(found);
                 }
             });
@@ -125,35 +141,138 @@ impl LeaseTable for LinkedLeases {
     }
 
     async fn write(&self, write: &LeaseWrite) -> Result<WriteOutcome, SeamError> {
-        let first = self.first_sent(write);
+        let sent = self.first_sent(write);
         let (table, link, worker) = (Arc::clone(&self.table), Arc::clone(&self.link), self.worker.clone());
         let under_way = write.clone();
-        let effect = move |world: &World| apply(world, &link.name, &worker, &table, &under_way, first);
+        let effect = move |world: &World| apply(world, &link.name, &worker, &table, &under_way, sent);
         let subject = format!("{} at {}", write.key, write.expect.counter);
         let answer = self.link.call(Seam::Table, "UpdateItem", subject, effect).await;
-        if matches!(&answer, Err(error) if error.class == ErrorClass::Throttled) {
-            // Certainly without effect: the same bytes may be a new write.
-            let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-            sent.retain(|_, (last, at)| last != write || *at != first.first);
+        match answer {
+            Ok((outcome, heard)) => {
+                if let Some(heard) = heard {
+                    self.link.world.with(|state| {
+                        let found = state.ledger.on_heard(&self.worker, write, heard);
+                        state.check(found);
+                    });
+                }
+                Ok(outcome)
+            }
+            Err(error) => {
+                if matches!(error.class, ErrorClass::Throttled | ErrorClass::NotFound | ErrorClass::Rejected) {
+                    // Certainly without effect: the same bytes may be a new write.
+                    let mut all = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.retain(|_, (last, at)| last != write || *at != sent.first);
+                }
+                Err(error)
+            }
         }
-        answer
+    }
+
+    async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError> {
+        let (table, link, want) = (Arc::clone(&self.table), Arc::clone(&self.link), want.clone());
+        let subject = want.key.to_string();
+        let effect = move |world: &World| {
+            let before = table.row(&want.key);
+            let stands = table.want_now(&want)?;
+            let after = table.row(&want.key);
+            world.with(|state| {
+                state.note(&link.name, format_args!("asks {} for {} (it stands: {stands})", want.owner, want.key));
+                if let (Some(before), Some(after)) = (&before, &after) {
+                    let found = state.ledger.on_want(before, after, state.now);
+                    state.check(found);
+                }
+            });
+            Ok(stands)
+        };
+        self.link.call(Seam::Table, "UpdateItem (wish)", subject, effect).await
+    }
+
+    async fn remove(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+        let (table, key) = (Arc::clone(&self.table), key.clone());
+        let subject = key.to_string();
+        let effect = move |world: &World| {
+            let there = table.row(&key).is_some();
+            let gone = table.remove_now(&key, counter);
+            if there && gone {
+                world.with(|state| state.ledger.on_erased(&state.streams, &key));
+            }
+            Ok(gone)
+        };
+        self.link.call(Seam::Table, "DeleteItem (tool)", subject, effect).await
+    }
+
+    async fn kcl_version(&self) -> Result<KclVersion, SeamError> {
+        let table = Arc::clone(&self.table);
+        self.link.call(Seam::Table, "GetItem", "Migration3.0".to_owned(), move |_| Ok(table.version_now())).await
     }
 
     async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
-        let (table, key) = (Arc::clone(&self.table), key.clone());
+        let (table, link, key) = (Arc::clone(&self.table), Arc::clone(&self.link), key.clone());
         let subject = key.to_string();
         let effect = move |world: &World| {
             let before = table.row(&key);
             let gone = table.delete_now(&key, counter);
-            world.with(|state| {
-                let listed = state.stream.number(&key.shard_id()).is_some();
-                if before.is_some() && gone && listed {
-                    let ended = before.is_some_and(|row| row.checkpoint == Position::ShardEnd);
-                    state.broke(ROWS_STAY, format!("{key} was deleted (ended: {ended})"));
-                }
-            });
+            if let Some(before) = before.filter(|_| gone) {
+                world.with(|state| {
+                    state.note(&link.name, format_args!("deletes {}", Shown(&before)));
+                    let found = state.ledger.on_delete(&state.streams, &before);
+                    state.check(found);
+                });
+            }
             Ok(gone)
         };
         self.link.call(Seam::Table, "DeleteItem", subject, effect).await
+    }
+}
+
+/// The gap ledger as one worker reaches it.
+pub struct LinkedGaps {
+    link: Arc<Link>,
+    gaps: Arc<SimulatedGapLedger>,
+}
+
+impl fmt::Debug for LinkedGaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkedGaps").field("worker", &self.link.name).finish_non_exhaustive()
+    }
+}
+
+impl LinkedGaps {
+    /// `gaps` behind `link`.
+    #[must_use]
+    pub const fn new(link: Arc<Link>, gaps: Arc<SimulatedGapLedger>) -> Self {
+        Self { link, gaps }
+    }
+}
+
+#[async_trait]
+impl GapLedger for LinkedGaps {
+    async fn prepare(&self) -> Result<(), TableProblem> {
+        Ok(self.link.call(Seam::Gaps, "DescribeTable", "gaps".to_owned(), |_| Ok(())).await?)
+    }
+
+    async fn record(&self, entry: &GapEntry) -> Result<(), SeamError> {
+        let (gaps, link, entry) = (Arc::clone(&self.gaps), Arc::clone(&self.link), entry.clone());
+        let subject = entry.lease.to_string();
+        let effect = move |world: &World| {
+            gaps.record_now(&entry);
+            world.with(|state| {
+                let GapEntry { lease, range, reason, .. } = &entry;
+                state.note(&link.name, format_args!("records a gap of {lease}: {}, {range}", reason.as_str()));
+                state.ledger.on_gap(entry.clone());
+            });
+            Ok(())
+        };
+        self.link.call(Seam::Gaps, "PutItem (gap)", subject, effect).await
+    }
+
+    async fn entries(&self) -> Result<(Vec<GapEntry>, Vec<String>), SeamError> {
+        let gaps = Arc::clone(&self.gaps);
+        self.link.call(Seam::Gaps, "Scan", "gaps".to_owned(), move |_| Ok((gaps.entries_now(), Vec::new()))).await
+    }
+
+    async fn acknowledge(&self, id: GapId, at: UnixMillis) -> Result<bool, SeamError> {
+        let gaps = Arc::clone(&self.gaps);
+        self.link.call(Seam::Gaps, "UpdateItem (gap)", id.to_string(), move |_| Ok(gaps.acknowledge_now(id, at))).await
     }
 }

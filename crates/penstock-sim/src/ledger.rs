@@ -1,20 +1,21 @@
 //! What must hold at every step, and what has to be remembered to tell: the invariants of the protocol.
 //!
 //! Nothing here looks into a worker. What a worker may believe follows from its writes that the table took, and when each was
-//! first sent.
+//! first sent. Deliveries are checked here, rows in `rows`, gaps in `gaps`.
+
+mod gaps;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
-use penstock_core::ids::{LeaseKey, ShardId, WorkerId};
-use penstock_core::intent::{Intent, codec};
-use penstock_core::lease::LeaseRow;
-use penstock_core::position::{Position, RecordPosition};
-use penstock_core::time::UnixMillis;
+use penstock_core::ids::{LeaseCounter, LeaseKey, WorkerId};
+use penstock_core::lease::LeaseWrite;
 
-use crate::stream::Stream;
+use crate::stream::{ShardNumber, Streams};
 use crate::world::Violation;
+
+pub use self::rows::{Heard, Sent};
 
 type Found = Result<(), Violation>;
 
@@ -33,6 +34,12 @@ pub const ONLY_GROWS: &str = "checkpoints and counters only grow";
 /// See the text.
 pub const FENCED: &str = "no write lands after its writer lost the lease";
 /// See the text.
+pub const ONE_OWNER: &str = "two live owners never, but where one does not answer and is taken from by force";
+/// See the text.
+pub const NOT_BY_ITSELF: &str = "no worker loses a lease to a write of its own";
+/// See the text.
+pub const ONLY_A_WISH: &str = "a wish changes nothing but the wish";
+/// See the text.
 pub const PARENTS_FIRST: &str = "nothing of a child before its parents' end is stored";
 /// See the text.
 pub const PROVEN: &str = "deliveries begin only under a lease that is proven until they end";
@@ -45,22 +52,11 @@ pub const ONE_CALL: &str = "where order is asked for, one call with records of a
 /// See the text.
 pub const PINNED: &str = "a start without a position is pinned to a time that has come";
 /// See the text.
-pub const TOLD_FIRST: &str = "a gap is told before a checkpoint passes it";
+pub const TOLD_FIRST: &str = "a gap is in the ledger before a checkpoint passes it";
 /// See the text.
 pub const SAME_OBJECT: &str = "two different objects never meet under one key";
 /// See the text.
 pub const ROWS_STAY: &str = "rows of listed shards are never deleted nor created again";
-
-/// What is known of a write as its worker sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
-    /// When the same bytes were first sent.
-    pub first: Duration,
-    /// Whether it makes its worker the owner, perhaps once more.
-    pub takes: bool,
-    /// The gaps that its worker had told of.
-    pub gaps: u64,
-}
 
 /// One delivery of a record by a call.
 #[derive(Debug, Clone)]
@@ -70,69 +66,92 @@ struct Delivery {
     call: usize,
 }
 
-/// What is remembered of all effects.
+/// Whose a lease is.
 #[derive(Debug)]
+struct Holder {
+    worker: WorkerId,
+    /// Whether it was taken from one that may still believe in it, as the protocol allows only where that one does not answer.
+    by_force: bool,
+}
+
+/// A lease that went from one worker to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// When.
+    pub at: Duration,
+    /// The lease.
+    pub key: LeaseKey,
+    /// Who had it before.
+    pub from: WorkerId,
+    /// Who has it now.
+    pub to: WorkerId,
+}
+
+/// What is remembered of all effects.
+#[derive(Debug, Default)]
 pub struct Ledger {
     failover: Duration,
     /// Whether the rules of the protocol are checked beside what they are good for.
     rules: bool,
-    /// The object or call that each user record is settled by.
+    /// The user records that are settled.
     settled: BTreeSet<u64>,
     objects: BTreeMap<u64, String>,
     deliveries: BTreeMap<u64, Vec<Delivery>>,
     answered_calls: BTreeSet<usize>,
     /// The calls that a worker waits for, with the shards and tenures of their records.
-    open_calls: BTreeMap<usize, (WorkerId, BTreeSet<(usize, u64)>)>,
+    open_calls: BTreeMap<usize, (WorkerId, BTreeSet<(ShardNumber, u64)>)>,
     /// The tenure of each shard whose records are in a call, as the call began.
-    begun: BTreeMap<(usize, usize), u64>,
+    begun: BTreeMap<(usize, ShardNumber), u64>,
     /// The settled user records of each shard up to the first that is not.
-    prefix: BTreeMap<usize, usize>,
-    ended: BTreeSet<ShardId>,
+    prefix: BTreeMap<ShardNumber, usize>,
+    ended: BTreeSet<ShardNumber>,
     created: BTreeSet<LeaseKey>,
+    /// The highest counter that a row under each key ever had.
+    counters: BTreeMap<LeaseKey, LeaseCounter>,
     /// When the last write of a worker that the table took was first sent.
     proven: BTreeMap<(LeaseKey, WorkerId), Duration>,
     tenures: BTreeMap<LeaseKey, u64>,
+    holders: BTreeMap<LeaseKey, Holder>,
+    last_holders: BTreeMap<LeaseKey, WorkerId>,
+    /// Since when a worker is known to ask for a lease.
+    wishes: BTreeMap<(LeaseKey, WorkerId), Duration>,
+    /// The last write of each row that was applied, and the tenure then.
+    last_writes: BTreeMap<LeaseKey, (WorkerId, u64, LeaseWrite)>,
     /// Rows that a stranger wrote since they were taken. It may have left what a renewal of unknown outcome would have: such a
     /// lease counts as proven although nobody wrote it when its holder believes.
     touched: BTreeSet<LeaseKey>,
+    /// Rows that a tool wrote since they were taken: that ended the tenure.
+    tooled: BTreeSet<LeaseKey>,
+    /// Shards whose row was taken away by somebody else: what was read of them may repeat.
+    disturbed: BTreeSet<ShardNumber>,
+    /// Rows that were created again after that.
+    recreated: BTreeSet<LeaseKey>,
     /// The keys that stand in an intent that was recorded.
     announced: BTreeSet<String>,
     /// Records that a checkpoint which is not ours passed before they were settled: somebody else has them.
     passed: BTreeSet<u64>,
     /// Records that were trimmed before they were settled.
     trimmed: BTreeSet<u64>,
+    /// Records that the operator's own rule leaves out.
+    left_out: BTreeSet<u64>,
+    /// Records that are set aside, in objects of their own.
+    strays: BTreeSet<u64>,
     /// The keys of the intents that were open then: their objects still are what was announced, and may hold such records.
     excused: BTreeSet<String>,
+    /// The gaps that the gap ledger holds.
+    told: Vec<penstock_core::gap::GapEntry>,
     /// How often a record was delivered again.
     pub repeats: u64,
+    /// Every lease that went from one worker to another.
+    pub moves: Vec<Move>,
 }
 
 impl Ledger {
     /// A ledger for workers with this failover time. `rules`: whether to check the protocol's rules beside what they are good
     /// for.
     #[must_use]
-    pub const fn new(failover: Duration, rules: bool) -> Self {
-        Self {
-            failover,
-            rules,
-            settled: BTreeSet::new(),
-            objects: BTreeMap::new(),
-            deliveries: BTreeMap::new(),
-            answered_calls: BTreeSet::new(),
-            open_calls: BTreeMap::new(),
-            begun: BTreeMap::new(),
-            prefix: BTreeMap::new(),
-            ended: BTreeSet::new(),
-            created: BTreeSet::new(),
-            proven: BTreeMap::new(),
-            tenures: BTreeMap::new(),
-            touched: BTreeSet::new(),
-            announced: BTreeSet::new(),
-            passed: BTreeSet::new(),
-            trimmed: BTreeSet::new(),
-            excused: BTreeSet::new(),
-            repeats: 0,
-        }
+    pub fn new(failover: Duration, rules: bool) -> Self {
+        Self { failover, rules, ..Self::default() }
     }
 
     /// The user records that are settled.
@@ -141,27 +160,33 @@ impl Ledger {
         self.settled.len()
     }
 
-    /// The user records of `stream` that are not.
-    pub fn missing<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = u64> + 'a {
-        (0..stream.written() as u64).filter(|id| !self.settled.contains(id))
+    /// The user records that are not.
+    pub fn missing<'a>(&'a self, streams: &'a Streams) -> impl Iterator<Item = u64> + 'a {
+        (0..streams.written() as u64).filter(|id| !self.settled.contains(id))
     }
 
     /// Whether the end of a shard was stored.
     #[must_use]
-    pub fn has_ended(&self, shard: &ShardId) -> bool {
-        self.ended.contains(shard)
+    pub fn has_ended(&self, shard: ShardNumber) -> bool {
+        self.ended.contains(&shard)
     }
 
-    fn settle(&mut self, stream: &Stream, shard: usize, id: u64) {
+    /// Whether a row was ever created under a key.
+    #[must_use]
+    pub fn was_created(&self, key: &LeaseKey) -> bool {
+        self.created.contains(key)
+    }
+
+    fn settle(&mut self, streams: &Streams, shard: ShardNumber, id: u64) {
         self.settled.insert(id);
-        let users = &stream.shards()[shard].users;
+        let users = &streams.shards()[shard].users;
         let prefix = self.prefix.entry(shard).or_default();
         while users.get(*prefix).is_some_and(|(_, id)| self.settled.contains(id)) {
             *prefix += 1;
         }
     }
 
-    fn prefix(&self, shard: usize) -> usize {
+    fn prefix(&self, shard: ShardNumber) -> usize {
         self.prefix.get(&shard).copied().unwrap_or(0)
     }
 
@@ -172,6 +197,10 @@ impl Ledger {
     /// # Errors
     /// The invariant that this breaks.
     pub fn on_begin(&self, worker: &WorkerId, key: &LeaseKey, now: Duration, lasts: Duration) -> Found {
+        let other = self.holders.get(key).filter(|holder| holder.worker != *worker && !holder.by_force);
+        require(other.is_none(), ONE_OWNER, || {
+            format!("{worker} begins to deliver {key}, which belongs to {other:?}")
+        })?;
         let proven = self.proven.get(&(key.clone(), worker.clone())).copied();
         let holds = proven.is_some_and(|proven| now + lasts <= proven + self.failover);
         require(!self.rules || holds || self.touched.contains(key), PROVEN, || {
@@ -188,41 +217,52 @@ impl Ledger {
         require(announced, RECORDED_FIRST, || format!("{worker} begins to put {object}, which no intent names"))
     }
 
-    /// A new object stands in the store.
+    /// A new object stands in the store. `aside`: whether it is one of records that are set aside.
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_object(&mut self, stream: &Stream, object: &str, ids: &[u64]) -> Found {
+    pub fn on_object(&mut self, streams: &Streams, object: &str, ids: &[u64], aside: bool) -> Found {
         let mut next = None;
         for id in ids {
-            let (shard, index) = place(stream, *id)?;
-            require(!self.objects.contains_key(id), EXACTLY_ONCE, || {
-                format!("{object} holds record {id} of {shard}, and so does {}", self.objects[id])
+            let (shard, index) = place(streams, *id)?;
+            require(!self.left_out.contains(id) && self.strays.contains(id) == aside, EXACTLY_ONCE, || {
+                format!("{object} holds record {id}, which is to be dropped, or to be set aside elsewhere")
             })?;
-            let expected = next.unwrap_or_else(|| (shard, self.prefix(shard)));
-            let excused = next.is_none() && self.passed.contains(id) && self.excused.contains(object);
-            require((shard, index) == expected || excused, IN_ORDER, || {
-                format!("{object} holds record {id}, which is {index} of shard {shard}; expected is {expected:?}")
-            })?;
-            next = Some((shard, index + 1));
-            self.parents_ended(stream, shard)?;
+            if !self.disturbed.contains(&shard) {
+                require(!self.objects.contains_key(id), EXACTLY_ONCE, || {
+                    format!("{object} holds record {id} of shard {shard}, and so does {}", self.objects[id])
+                })?;
+                let expected = next.unwrap_or_else(|| (shard, self.next(streams, shard, self.prefix(shard))));
+                let excused = next.is_none() && self.passed.contains(id) && self.excused.contains(object);
+                require(aside || (shard, index) == expected || excused, IN_ORDER, || {
+                    format!("{object} holds record {id}, which is {index} of shard {shard}; expected is {expected:?}")
+                })?;
+            }
+            next = Some((shard, self.next(streams, shard, index + 1)));
+            self.parents_ended(streams, shard)?;
         }
         for id in ids {
             self.objects.insert(*id, object.to_owned());
-            let (shard, _) = place(stream, *id)?;
-            self.settle(stream, shard, *id);
+            let (shard, _) = place(streams, *id)?;
+            self.settle(streams, shard, *id);
         }
         Ok(())
+    }
+
+    /// The place of the first record of a shard from `index` on that is neither left out nor set aside.
+    fn next(&self, streams: &Streams, shard: ShardNumber, index: usize) -> usize {
+        let elsewhere = |(_, id): &&(_, u64)| self.left_out.contains(id) || self.strays.contains(id);
+        index + streams.shards()[shard].users[index..].iter().take_while(elsewhere).count()
     }
 
     /// A worker begins a call with records: none of them may be known to it to be delivered.
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_begin_call(&mut self, stream: &Stream, worker: &WorkerId, call: usize, ids: &[u64]) -> Found {
+    pub fn on_begin_call(&mut self, streams: &Streams, worker: &WorkerId, call: usize, ids: &[u64]) -> Found {
         for id in ids {
-            let (shard, _) = place(stream, *id)?;
-            let tenure = self.tenure(stream, shard);
+            let (shard, _) = place(streams, *id)?;
+            let tenure = self.tenure(streams, shard);
             self.begun.insert((call, shard), tenure);
             let known = self.deliveries.get(id).into_iter().flatten().find(|earlier| {
                 earlier.worker == *worker && earlier.tenure == tenure && self.answered_calls.contains(&earlier.call)
@@ -240,15 +280,15 @@ impl Ledger {
     /// The invariant that this breaks.
     pub fn on_wait(
         &mut self,
-        stream: &Stream,
+        streams: &Streams,
         worker: &WorkerId,
         call: usize,
-        shards: &BTreeSet<usize>,
+        shards: &BTreeSet<ShardNumber>,
         ordered: bool,
     ) -> Found {
         // What an earlier tenure left on its way is as unknown as what another worker did.
-        let tenures: BTreeSet<(usize, u64)> =
-            shards.iter().map(|shard| (*shard, self.tenure(stream, *shard))).collect();
+        let tenures: BTreeSet<(ShardNumber, u64)> =
+            shards.iter().map(|shard| (*shard, self.tenure(streams, *shard))).collect();
         let overtakes = self.open_calls.iter().find(|(_, (who, open))| who == worker && !open.is_disjoint(&tenures));
         let found = require(!ordered || overtakes.is_none(), ONE_CALL, || {
             format!("{worker} begins call {call} with records of {tenures:?} while {overtakes:?} is under way")
@@ -262,24 +302,27 @@ impl Ledger {
         self.open_calls.remove(&call);
     }
 
-    fn tenure(&self, stream: &Stream, shard: usize) -> u64 {
-        let key = LeaseKey::single_stream(&stream.shards()[shard].id);
-        self.tenures.get(&key).copied().unwrap_or(0)
+    fn tenure(&self, streams: &Streams, shard: ShardNumber) -> u64 {
+        self.tenure_of(&streams.shards()[shard].key)
+    }
+
+    fn tenure_of(&self, key: &LeaseKey) -> u64 {
+        self.tenures.get(key).copied().unwrap_or(0)
     }
 
     /// A call took records.
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_call(&mut self, stream: &Stream, worker: &WorkerId, call: usize, ids: &[u64]) -> Found {
+    pub fn on_call(&mut self, streams: &Streams, worker: &WorkerId, call: usize, ids: &[u64]) -> Found {
         for id in ids {
-            let (shard, _) = place(stream, *id)?;
-            self.parents_ended(stream, shard)?;
+            let (shard, _) = place(streams, *id)?;
+            self.parents_ended(streams, shard)?;
             let tenure = self.begun.get(&(call, shard)).copied().unwrap_or(0);
             let earlier = self.deliveries.entry(*id).or_default();
             self.repeats += u64::from(!earlier.is_empty());
             earlier.push(Delivery { worker: worker.clone(), tenure, call });
-            self.settle(stream, shard, *id);
+            self.settle(streams, shard, *id);
         }
         Ok(())
     }
@@ -293,198 +336,40 @@ impl Ledger {
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_set_aside(&mut self, stream: &Stream, ids: &[u64]) -> Found {
+    pub fn on_set_aside(&mut self, streams: &Streams, ids: &[u64]) -> Found {
         for id in ids {
-            let (shard, _) = place(stream, *id)?;
-            self.parents_ended(stream, shard)?;
-            self.settle(stream, shard, *id);
+            let (shard, _) = place(streams, *id)?;
+            self.parents_ended(streams, shard)?;
+            self.settle(streams, shard, *id);
         }
         Ok(())
     }
 
-    fn parents_ended(&self, stream: &Stream, shard: usize) -> Found {
-        let shard = &stream.shards()[shard];
-        let open = shard.parents.iter().find(|parent| !self.ended.contains(*parent));
-        require(open.is_none(), PARENTS_FIRST, || format!("{} is delivered before the end of {open:?}", shard.id))
+    /// The operator's own rule leaves this record out.
+    pub fn on_dropped(&mut self, streams: &Streams, shard: ShardNumber, id: u64) {
+        self.left_out.insert(id);
+        self.settle(streams, shard, id);
     }
 
-    // === Rows ===
-
-    /// A stranger wrote a row.
-    pub fn on_touch(&mut self, key: &LeaseKey) {
-        self.touched.insert(key.clone());
+    /// The operator's own rule sets this record aside.
+    pub fn on_stray(&mut self, id: u64) {
+        self.strays.insert(id);
     }
 
-    /// A row was created. One that starts without a position leaves out what arrived before the time that it is pinned to, and
-    /// nothing else, ever.
-    ///
-    /// # Errors
-    /// The invariant that this breaks.
-    pub fn on_create(&mut self, stream: &Stream, row: &LeaseRow, now: UnixMillis) -> Found {
-        let key = &row.key;
-        require(self.created.insert(key.clone()), ROWS_STAY, || format!("{key} was created a second time"))?;
-        if matches!(row.checkpoint, Position::TrimHorizon) {
-            return Ok(());
-        }
-        let pinned = row.start.filter(|start| *start <= now);
-        let (Some(start), Some(number)) = (pinned, stream.number(&key.shard_id())) else {
-            return require(false, PINNED, || format!("{key} starts at {} of {:?}", row.checkpoint, row.start));
-        };
-        let shard = &stream.shards()[number];
-        for (_, id) in &shard.users[..shard.users_before(start)] {
-            self.settle(stream, number, *id);
-        }
-        Ok(())
-    }
-
-    /// A worker of another make wrote a checkpoint: it processed by itself what it passed.
-    ///
-    /// # Errors
-    /// The invariant that this breaks.
-    pub fn on_foreign_checkpoint(&mut self, stream: &Stream, row: &LeaseRow) -> Found {
-        let (Some(number), Position::After(position)) = (stream.number(&row.key.shard_id()), &row.checkpoint) else {
-            return Ok(());
-        };
-        let shard = &stream.shards()[number];
-        for (_, id) in &shard.users[..shard.users_up_to(position)] {
-            if !self.settled.contains(id) {
-                self.passed.insert(*id);
-                self.settle(stream, number, *id);
-            }
-        }
-        self.excuse(row)
-    }
-
-    /// What arrived before `until` is gone.
-    ///
-    /// # Errors
-    /// The invariant that this breaks.
-    pub fn on_trim(&mut self, stream: &Stream, until: UnixMillis, rows: &[LeaseRow]) -> Found {
-        for (number, shard) in stream.shards().iter().enumerate() {
-            for (_, id) in &shard.users[..shard.users_before(until)] {
-                if !self.settled.contains(id) {
-                    self.passed.insert(*id);
-                    self.trimmed.insert(*id);
-                    self.settle(stream, number, *id);
-                }
-            }
-        }
-        rows.iter().try_for_each(|row| self.excuse(row))
-    }
-
-    fn excuse(&mut self, row: &LeaseRow) -> Found {
-        let Some(intent) = &row.intent else { return Ok(()) };
-        let intent = decoded(intent)?;
-        self.excused.extend(intent.objects.into_iter().map(|object| object.key));
-        Ok(())
-    }
-
-    /// A write of `worker` was applied.
-    ///
-    /// # Errors
-    /// The invariant that this breaks.
-    pub fn on_write(
-        &mut self,
-        stream: &Stream,
-        worker: &WorkerId,
-        before: &LeaseRow,
-        after: &LeaseRow,
-        sent: Sent,
-    ) -> Found {
-        let Sent { first: first_sent, takes, gaps } = sent;
-        let key = &after.key;
-        if takes {
-            self.touched.remove(key);
-            *self.tenures.entry(key.clone()).or_default() += 1;
-        }
-        let proven = self.proven.entry((key.clone(), worker.clone())).or_default();
-        *proven = first_sent.max(*proven);
-        if let Some(intent) = &after.intent {
-            self.announce(intent)?;
-        }
-        require(takes || before.owner.as_ref() == Some(worker), FENCED, || {
-            format!("{worker} wrote {key}, which belongs to {:?}", before.owner)
-        })?;
-        require(after.counter > before.counter, ONLY_GROWS, || {
-            format!("{worker} wrote counter {} of {key} over {}", after.counter, before.counter)
-        })?;
-        require(after.checkpoint >= before.checkpoint, ONLY_GROWS, || {
-            format!("{worker} wrote checkpoint {} of {key} over {}", after.checkpoint, before.checkpoint)
-        })?;
-        self.told(stream, before, after, gaps)?;
-        if after.checkpoint == before.checkpoint { Ok(()) } else { self.on_checkpoint(stream, worker, after) }
-    }
-
-    fn announce(&mut self, intent: &Bytes) -> Found {
-        let intent = decoded(intent)?;
-        self.announced.extend(intent.objects.into_iter().map(|object| object.key));
-        Ok(())
-    }
-
-    /// What an intent leaves out before its first record is told before it is recorded, what its objects lack before its commit.
-    fn told(&self, stream: &Stream, before: &LeaseRow, after: &LeaseRow, gaps: u64) -> Found {
-        let Some(number) = stream.number(&after.key.shard_id()) else { return Ok(()) };
-        let users = &stream.shards()[number].users;
-        // Who never had a position starts at the oldest record there is, and that is no gap.
-        let beyond = |row: &LeaseRow| match &row.checkpoint {
-            Position::After(position) => count_while(users, |at| at <= position),
-            Position::TrimHorizon | Position::Latest | Position::AtTimestamp | Position::ShardEnd => users.len(),
-        };
-        let first = |intent: &Bytes| Ok(decoded(intent)?.first).map(|first| count_while(users, |at| *at < first));
-        let mut passed = Vec::new();
-        if let Position::After(last) = &after.checkpoint
-            && before.checkpoint != after.checkpoint
-        {
-            let from = before.intent.as_ref().map_or_else(|| Ok(beyond(before)), first)?;
-            passed.extend(from..count_while(users, |at| at <= last));
-        }
-        if let Some(intent) = after.intent.as_ref().filter(|intent| before.intent.as_ref() != Some(*intent)) {
-            passed.extend(beyond(after)..first(intent)?);
-        }
-        let lost = |index: &&usize| {
-            let id = users[**index].1;
-            self.trimmed.contains(&id) && !self.objects.contains_key(&id)
-        };
-        let lost = passed.iter().find(lost).map(|index| users[*index].1);
-        require(lost.is_none() || gaps > 0, TOLD_FIRST, || {
-            format!("checkpoint {} of {} passes the trimmed record {lost:?}", after.checkpoint, after.key)
-        })
-    }
-
-    fn on_checkpoint(&mut self, stream: &Stream, worker: &WorkerId, row: &LeaseRow) -> Found {
-        let id = row.key.shard_id();
-        let Some(number) = stream.number(&id) else {
-            return require(false, DELIVERED_FIRST, || format!("{id} is no shard"));
-        };
-        let shard = &stream.shards()[number];
-        let covered = match &row.checkpoint {
-            Position::After(position) => shard.users_up_to(position),
-            Position::ShardEnd => {
-                self.ended.insert(id.clone());
-                require(shard.is_closed(), DELIVERED_FIRST, || format!("{worker} ended {id}, which is open"))?;
-                shard.users.len()
-            }
-            Position::AtTimestamp | Position::TrimHorizon | Position::Latest => 0,
-        };
-        let prefix = self.prefix(number);
-        require(covered <= prefix, DELIVERED_FIRST, || {
-            format!("{worker} wrote checkpoint {} of {id}: {covered} records, {prefix} are delivered", row.checkpoint)
+    fn parents_ended(&self, streams: &Streams, shard: ShardNumber) -> Found {
+        let shard = &streams.shards()[shard];
+        // What expired before it had a row is nothing to wait for.
+        let exists =
+            |parent: ShardNumber| streams.is_listed(parent) || self.created.contains(&streams.shards()[parent].key);
+        let open = shard.parents.iter().find(|parent| !self.ended.contains(*parent) && exists(**parent));
+        require(open.is_none(), PARENTS_FIRST, || {
+            format!("{} is delivered before the end of shard {open:?}", shard.key)
         })
     }
 }
 
-fn count_while(users: &[(RecordPosition, u64)], before: impl Fn(&RecordPosition) -> bool) -> usize {
-    users.partition_point(|(at, _)| before(at))
-}
-
-fn decoded(intent: &Bytes) -> Result<Intent, Violation> {
-    let unreadable =
-        |problem| Violation { invariant: RECORDED_FIRST, seen: format!("an intent cannot be read: {problem}") };
-    codec::decode(intent).map_err(unreadable)
-}
-
-fn place(stream: &Stream, id: u64) -> Result<(usize, usize), Violation> {
-    stream
+fn place(streams: &Streams, id: u64) -> Result<(ShardNumber, usize), Violation> {
+    streams
         .place(id)
         .ok_or_else(|| Violation { invariant: EXACTLY_ONCE, seen: format!("record {id} was never written") })
 }

@@ -14,6 +14,7 @@ pub mod leases;
 pub mod ledger;
 pub mod network;
 pub mod objects;
+pub mod operator;
 pub mod plan;
 pub mod run;
 pub mod seeds;

@@ -4,18 +4,17 @@
 //! fates and the delays are drawn from the seed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use penstock_core::random::Random;
 use penstock_engine::ports::{ErrorClass, SeamError};
-use penstock_engine::status::StatusHandle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::world::World;
 
-/// One of the three seams.
+/// One of the seams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seam {
     /// The stream.
@@ -24,6 +23,26 @@ pub enum Seam {
     Table,
     /// Objects, calls and what is set aside.
     Sink,
+    /// The gap ledger.
+    Gaps,
+}
+
+impl Seam {
+    /// All seams.
+    pub const ALL: [Self; 4] = [Self::Source, Self::Table, Self::Sink, Self::Gaps];
+}
+
+/// How a service fails for everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// Everything is refused for pace.
+    Throttled,
+    /// What was named does not exist for this time, as if it had been deleted.
+    Gone,
+    /// Nothing is answered, and nothing takes effect.
+    Hangs,
+    /// Nothing is answered, and what was asked for takes effect.
+    HangsAfterEffect,
 }
 
 /// How often, of a thousand calls, what goes wrong.
@@ -52,6 +71,8 @@ pub struct Faults {
     pub table: Rates,
     /// Objects, calls and what is set aside.
     pub sink: Rates,
+    /// The gap ledger.
+    pub gaps: Rates,
     /// Of a thousand entries of a call, how many fail for this time.
     pub entries_failed: u64,
     /// From then on nothing goes wrong.
@@ -83,6 +104,7 @@ enum Fate {
     Late,
     Throttled,
     Refused,
+    Gone,
 }
 
 /// The ways of one worker to all seams.
@@ -98,8 +120,7 @@ pub struct Link {
     frozen: AtomicBool,
     /// Wakes in the order of waiting, unlike a watch channel, which draws lots.
     thaw: Notify,
-    cut: Mutex<[Instant; 3]>,
-    status: OnceLock<StatusHandle>,
+    cut: Mutex<[Instant; 4]>,
 }
 
 impl Link {
@@ -107,30 +128,8 @@ impl Link {
     #[must_use]
     pub fn new(name: String, world: Arc<World>, faults: Faults, began: Instant, random: Random) -> Arc<Self> {
         let (frozen, thaw) = (AtomicBool::new(false), Notify::new());
-        let cut = Mutex::new([began; 3]);
-        Arc::new(Self {
-            name,
-            world,
-            faults,
-            began,
-            random: Mutex::new(random),
-            frozen,
-            thaw,
-            cut,
-            status: OnceLock::new(),
-        })
-    }
-
-    /// Makes known what the worker says of itself.
-    pub fn watch(&self, status: StatusHandle) {
-        // A link has one worker; a second status would be of the same.
-        let _known = self.status.set(status);
-    }
-
-    /// The gaps that the worker has told of so far.
-    #[must_use]
-    pub fn gaps_told(&self) -> u64 {
-        self.status.get().map_or(0, |status| status.snapshot().totals.gaps.values().sum())
+        let cut = Mutex::new([began; 4]);
+        Arc::new(Self { name, world, faults, began, random: Mutex::new(random), frozen, thaw, cut })
     }
 
     /// Holds back everything that the worker sends or is to hear. What it decided meanwhile comes about after the thaw.
@@ -169,6 +168,7 @@ impl Link {
             Seam::Source => self.faults.source,
             Seam::Table => self.faults.table,
             Seam::Sink => self.faults.sink,
+            Seam::Gaps => self.faults.gaps,
         };
         let wild = self.began.elapsed() < self.faults.until;
         let delay = if wild { rates.delay.max(1) } else { QUIET_DELAY };
@@ -190,9 +190,16 @@ impl Link {
                 drawn -= rate;
             }
         }
-        let (out, back, heard) = (self.below(delay), self.below(delay), self.below(2) == 0);
+        let (out, back, mut heard) = (self.below(delay), self.below(delay), self.below(2) == 0);
         if self.is_cut(seam) {
             fate = Fate::RequestLost;
+        }
+        match self.world.outage(seam) {
+            None => {}
+            Some(Outage::Throttled) => fate = Fate::Throttled,
+            Some(Outage::Gone) => fate = Fate::Gone,
+            Some(Outage::Hangs) => (fate, heard) = (Fate::RequestLost, false),
+            Some(Outage::HangsAfterEffect) => (fate, heard) = (Fate::ReplyLost, false),
         }
         let held = self.below(2) == 0;
         Passage { out: Duration::from_millis(1 + out), back: Duration::from_millis(1 + back), fate, heard, held }
@@ -242,6 +249,7 @@ impl Link {
         }
         match fate {
             Fate::Throttled => self.answer(reply, back, Err(error(ErrorClass::Throttled, "slow down"))).await,
+            Fate::Gone => self.answer(reply, back, Err(error(ErrorClass::NotFound, "there is no such thing"))).await,
             Fate::Refused => self.answer(reply, back, Err(error(ErrorClass::Transient, "internal failure"))).await,
             Fate::RequestLost => {
                 if heard {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use penstock_core::chunk::{UserRecord, UserRecords};
 use penstock_core::ids::{ApplicationName, LeaseKey, WorkerId};
 use penstock_core::intent::{Compression, Content, Destination, Encoding, Intent, IntentObject, OutsideHashRange};
+use penstock_core::mutant::{self, Mutant};
 use penstock_core::position::RecordPosition;
 use penstock_engine::ports::{
     ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SealRequest, SealedBatch, SeamError, SetAsideReason,
@@ -37,7 +38,11 @@ pub struct ObjectStore {
     partial: BTreeSet<String>,
 }
 
-/// How such an object is marked.
+/// Where an object names its lease.
+const LEASE: &str = "penstock-lease";
+/// How an object of records that are set aside is marked.
+const ASIDE: &str = "set-aside";
+/// How what was left of a trimmed intent is marked.
 const PARTIAL: &str = "penstock-partial";
 
 fn is_partial(object: &PreparedObject) -> bool {
@@ -75,7 +80,8 @@ impl State {
         match stream::ids(&object.body.concat()) {
             Ok(ids) => {
                 self.note(name, format_args!("put {key}: {} records", ids.len()));
-                let found = self.ledger.on_object(&self.stream, key, &ids);
+                let aside = object.metadata.iter().any(|(name, _)| *name == ASIDE);
+                let found = self.ledger.on_object(&self.streams, key, &ids, aside);
                 self.check(found);
             }
             Err(line) => self.broke(EXACTLY_ONCE, format!("{key} holds {line:?}")),
@@ -95,18 +101,21 @@ pub struct LinkedObjects {
     worker: WorkerId,
     application: ApplicationName,
     delimiter: &'static [u8],
+    outside: OutsideHashRange,
 }
 
 impl LinkedObjects {
-    /// The store behind `link`; each user record is followed by `delimiter`.
+    /// The store behind `link`; each user record is followed by `delimiter`, and those that hash outside their shard go where
+    /// `outside` says.
     #[must_use]
     pub const fn new(
         link: Arc<Link>,
         worker: WorkerId,
         application: ApplicationName,
         delimiter: &'static [u8],
+        outside: OutsideHashRange,
     ) -> Self {
-        Self { link, worker, application, delimiter }
+        Self { link, worker, application, delimiter, outside }
     }
 }
 
@@ -120,7 +129,7 @@ impl ObjectSink for LinkedObjects {
         Encoding {
             delimiter: self.delimiter.to_vec(),
             deaggregate: true,
-            outside_hash_range: OutsideHashRange::Deliver,
+            outside_hash_range: self.outside,
             hash_range: None,
             compression: Compression::None,
             level: 0,
@@ -142,8 +151,8 @@ impl ObjectSink for LinkedObjects {
     }
 
     async fn put(&self, _destination: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
-        let shard = object.metadata.iter().find(|(name, _)| *name == "penstock-shard");
-        let lease = LeaseKey::new(shard.map_or("", |(_, shard)| shard.as_str()));
+        let lease = object.metadata.iter().find(|(name, _)| *name == LEASE);
+        let lease = LeaseKey::new(lease.map_or("", |(_, lease)| lease.as_str()));
         self.link.world.with(|state| {
             state.note(&self.link.name, format_args!("begins to put {}", object.key));
             let found = state
@@ -165,7 +174,7 @@ impl ObjectSink for LinkedObjects {
     }
 }
 
-/// Writes user records as lines.
+/// Writes user records as lines: those to deliver into one object, those to set aside into another.
 struct LineWriter {
     shard: ShardIdentity,
     application: ApplicationName,
@@ -175,12 +184,19 @@ struct LineWriter {
 
 #[derive(Default)]
 struct OpenBatch {
+    delivered: Lines,
+    aside: Lines,
+}
+
+/// What becomes one object.
+#[derive(Default)]
+struct Lines {
     content: Vec<u8>,
     range: Option<(RecordPosition, RecordPosition)>,
     records: u64,
 }
 
-impl OpenBatch {
+impl Lines {
     fn push(&mut self, record: &UserRecord<'_>, delimiter: &[u8]) {
         self.content.extend_from_slice(record.data);
         self.content.extend_from_slice(delimiter);
@@ -192,27 +208,36 @@ impl OpenBatch {
         }
     }
 
-    fn object(&self, key: String) -> Option<IntentObject> {
+    fn object(&self, content: Content, key: String) -> Option<IntentObject> {
         let (first, last) = self.range.clone()?;
-        let (content, partition) = (Content::Records, BTreeMap::new());
-        Some(IntentObject {
-            content,
-            key,
-            partition,
-            first,
-            last,
-            records: self.records,
-            sha256: digest(&self.content),
-        })
+        let (partition, sha256) = (BTreeMap::new(), digest(&self.content));
+        Some(IntentObject { content, key, partition, first, last, records: self.records, sha256 })
+    }
+}
+
+impl OpenBatch {
+    fn lines(&self, content: Content) -> &Lines {
+        match content {
+            Content::Records => &self.delivered,
+            Content::SetAside => &self.aside,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        (self.delivered.content.len() + self.aside.content.len()) as u64
     }
 }
 
 impl LineWriter {
-    fn prepared(&self, open: OpenBatch, object: &IntentObject) -> PreparedObject {
+    fn prepared(&self, open: &OpenBatch, object: &IntentObject) -> PreparedObject {
+        let mut metadata = vec![(LEASE, self.shard.lease.to_string())];
+        if object.content == Content::SetAside {
+            metadata.push((ASIDE, "true".to_owned()));
+        }
         PreparedObject {
             key: object.key.clone(),
-            body: vec![Bytes::from(open.content)],
-            metadata: vec![("penstock-shard", self.shard.shard.to_string())],
+            body: vec![Bytes::from(open.lines(object.content).content.clone())],
+            metadata,
             sha256: object.sha256,
         }
     }
@@ -220,35 +245,45 @@ impl LineWriter {
     fn cannot_rebuild(&self, problem: impl Into<String>) -> WriterError {
         WriterError::CannotRebuild { shard: self.shard.shard.to_string(), problem: problem.into() }
     }
+
+    /// The key of a recorded object: the recorded one, whatever this version would make of it.
+    fn key(recorded: &IntentObject) -> String {
+        if mutant::is(Mutant::KeyNotInIntent) {
+            return format!("{}-by-another-version", recorded.key);
+        }
+        recorded.key.clone()
+    }
 }
 
 impl ObjectWriter for LineWriter {
     fn append(&mut self, records: &UserRecords, range: Range<usize>) -> u64 {
         for index in range {
-            self.open.push(&records.get(index), &self.encoding.delimiter);
+            self.open.delivered.push(&records.get(index), &self.encoding.delimiter);
         }
-        self.open.content.len() as u64
+        self.open.len()
     }
 
     fn set_aside(&mut self, record: &UserRecord<'_>, _reason: &SetAsideReason) -> u64 {
-        // No rule of a simulated world sets records of an object sink aside; if one is, it counts as delivered.
-        self.open.push(record, &self.encoding.delimiter);
-        self.open.content.len() as u64
+        self.open.aside.push(record, &self.encoding.delimiter);
+        self.open.len()
     }
 
     fn records(&self) -> u64 {
-        self.open.records
+        self.open.delivered.records + self.open.aside.records
     }
 
     fn memory(&self) -> u64 {
-        self.open.content.capacity() as u64
+        (self.open.delivered.content.capacity() + self.open.aside.content.capacity()) as u64
     }
 
     fn seal(&mut self, request: &SealRequest) -> Result<SealedBatch, WriterError> {
         let open = std::mem::take(&mut self.open);
         let SealRequest { id, from, first, last, chain, time } = request.clone();
-        let key = format!("{}-{first}-{last}-{:02x}{:02x}{:02x}", self.shard.shard, id.0[0], id.0[1], id.0[2]);
-        let objects: Vec<IntentObject> = open.object(key).into_iter().collect();
+        let key = format!("{}-{first}-{last}-{:02x}{:02x}{:02x}", self.shard.lease, id.0[0], id.0[1], id.0[2]);
+        let aside = open.aside.object(Content::SetAside, format!("errors/{key}"));
+        let objects: Vec<IntentObject> =
+            open.delivered.object(Content::Records, key).into_iter().chain(aside).collect();
+        let prepared = objects.iter().map(|object| self.prepared(&open, object)).collect();
         let intent = Intent {
             id,
             application: self.application.clone(),
@@ -263,33 +298,43 @@ impl ObjectWriter for LineWriter {
             encoding: self.encoding.clone(),
             objects,
         };
-        let (delivered, delivered_bytes) = (open.records, open.content.len() as u64);
-        let objects = intent.objects.first().map(|object| self.prepared(open, object)).into_iter().collect();
-        Ok(SealedBatch { intent, objects, delivered, delivered_bytes, set_aside: Vec::new() })
+        let (delivered, delivered_bytes) = (open.delivered.records, open.delivered.content.len() as u64);
+        let set_aside = match open.aside.records {
+            0 => Vec::new(),
+            count => vec![(SetAsideReason::OutsideHashRange, count)],
+        };
+        Ok(SealedBatch { intent, objects: prepared, delivered, delivered_bytes, set_aside })
     }
 
     fn rebuild(&mut self, intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
         let open = std::mem::take(&mut self.open);
-        let [recorded] = intent.objects.as_slice() else {
-            return Err(self.cannot_rebuild(format!("{} objects are recorded", intent.objects.len())));
-        };
-        match open.object(recorded.key.clone()) {
-            Some(built) if built == *recorded => Ok(vec![self.prepared(open, &built)]),
-            built => Err(self.cannot_rebuild(format!("it would be {built:?}, recorded is {recorded:?}"))),
-        }
+        let rebuilt =
+            |recorded: &IntentObject| match open.lines(recorded.content).object(recorded.content, recorded.key.clone())
+            {
+                Some(built) if built == *recorded => {
+                    Ok(self.prepared(&open, &IntentObject { key: Self::key(recorded), ..built }))
+                }
+                built => Err(self.cannot_rebuild(format!("it would be {built:?}, recorded is {recorded:?}"))),
+            };
+        intent.objects.iter().map(rebuilt).collect()
     }
 
     fn rebuild_partial(&mut self, intent: &Intent) -> Result<Vec<PreparedObject>, WriterError> {
         let open = std::mem::take(&mut self.open);
-        let [recorded] = intent.objects.as_slice() else {
-            return Err(self.cannot_rebuild(format!("{} objects are recorded", intent.objects.len())));
-        };
-        let Some(left) = open.object(recorded.key.clone()).filter(|left| left.last == recorded.last) else {
-            return Err(self.cannot_rebuild("what is left does not end as it was recorded"));
-        };
-        let mut object = self.prepared(open, &left);
-        object.metadata.push((PARTIAL, "true".to_owned()));
-        Ok(vec![object])
+        let mut left = Vec::new();
+        for recorded in &intent.objects {
+            // Of some objects nothing may be left.
+            let Some(lines) = open.lines(recorded.content).object(recorded.content, recorded.key.clone()) else {
+                continue;
+            };
+            if lines.last != recorded.last {
+                return Err(self.cannot_rebuild("what is left does not end as it was recorded"));
+            }
+            let mut object = self.prepared(&open, &lines);
+            object.metadata.push((PARTIAL, "true".to_owned()));
+            left.push(object);
+        }
+        Ok(left)
     }
 }
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use penstock_core::coordinator::api::InitialPosition;
+use penstock_core::intent::OutsideHashRange;
 
-use crate::network::{Faults, Seam};
+use crate::network::{Faults, Outage, Seam};
+use crate::stream::StreamNumber;
 
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,17 @@ pub enum SinkKind {
 /// The place of a worker; who is killed there is followed by another with an owner string of its own.
 pub type Slot = usize;
 
+/// A tool of an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// Writes the owner out.
+    Release,
+    /// Sets a position ahead of the checkpoint, where no intent is open; what lies between is noted and skipped.
+    SetPosition,
+    /// Gives up what the open intent holds; that is noted.
+    AbandonIntent,
+}
+
 /// Something that happens to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -30,6 +43,12 @@ pub enum Action {
     Split,
     /// Two neighbouring open shards are merged.
     Merge,
+    /// Open shards are split or merged until there are so many, as far as each takes part once.
+    Reshard(usize),
+    /// A stream is deleted and created again under its name.
+    Recreate(StreamNumber),
+    /// The retention ends of all that arrived longer ago than this, and of shards that were closed before.
+    Trim(Duration),
     /// A worker starts, unless one runs there.
     Start(Slot),
     /// A worker ends without a goodbye. What it sent is still on the way.
@@ -40,19 +59,37 @@ pub enum Action {
     Thaw(Slot),
     /// A worker is cut off from one seam for a while.
     Cut(Slot, Seam, Duration),
+    /// No worker is served by one seam for a while.
+    Outage(Seam, Outage, Duration),
     /// A worker is told to end.
     Drain(Slot),
     /// A program of another make writes an owned row: it keeps the owner, adds one to the counter and changes nothing else. The
     /// owner's next write is rejected by a row that looks as its own success would, but for what the write was about.
     Touch,
+    /// An operator uses a tool on some row.
+    Tool(Tool),
+    /// An operator deletes some row.
+    Erase,
+    /// Some row cannot be read any more.
+    Damage,
+    /// Rows that could not be read can be read again.
+    Repair,
     /// A worker of the KCL takes a lease.
     KclTakes,
     /// It checkpoints what it processed of the leases that it holds.
     KclCheckpoints,
+    /// It notes a pending checkpoint in the leases that it holds.
+    KclPrepares,
     /// It gives them up.
     KclLeaves,
-    /// The retention ends of all that arrived longer ago than this.
-    Trim(Duration),
+    /// It creates the rows of listed shards that have none.
+    KclSyncs,
+    /// It deletes a completed row whose children are read already.
+    KclCleans,
+    /// A leader of the KCL 3 begins to hand a lease over to a worker of its own.
+    Kcl3HandsOver,
+    /// That worker gets the leases that it was promised.
+    Kcl3Assigns,
 }
 
 /// One run.
@@ -62,7 +99,9 @@ pub struct Plan {
     pub seed: u64,
     /// Where records go.
     pub sink: SinkKind,
-    /// The shards at the beginning.
+    /// The streams.
+    pub streams: usize,
+    /// The shards of each at the beginning.
     pub shards: usize,
     /// The workers at the beginning.
     pub workers: usize,
@@ -74,10 +113,18 @@ pub struct Plan {
     pub records: u64,
     /// When the last of them is written.
     pub write_until: Duration,
+    /// Of a thousand aggregates, how many hold user records that hash outside the shard.
+    pub strays: u64,
+    /// What becomes of those.
+    pub outside: OutsideHashRange,
     /// The largest page of a fetch.
     pub largest_page: u64,
     /// How long an iterator lives.
     pub iterator_life: Duration,
+    /// The time between two fetches of a shard that is caught up.
+    pub idle_interval: Duration,
+    /// The most leases that a worker asks for in one cycle.
+    pub max_steals: usize,
     /// The size that closes a batch, in bytes.
     pub buffer_size: u64,
     /// The age that closes a batch.
@@ -101,14 +148,19 @@ impl Plan {
         Self {
             seed,
             sink: SinkKind::Objects,
+            streams: 1,
             shards: 3,
             workers: 2,
             initial: InitialPosition::TrimHorizon,
             mixed_settings: false,
             records: 200,
             write_until: Duration::from_secs(40),
+            strays: 0,
+            outside: OutsideHashRange::Deliver,
             largest_page: 12,
             iterator_life: Duration::from_secs(300),
+            idle_interval: Duration::from_secs(1),
+            max_steals: 1,
             buffer_size: 60,
             buffer_interval: Duration::from_secs(5),
             memory_budget: 256 << 20,
@@ -130,7 +182,7 @@ impl Plan {
     #[must_use]
     pub fn quiet_from(&self) -> Duration {
         let acted = self.actions.iter().map(|(at, action)| match action {
-            Action::Cut(_, _, lasts) => *at + *lasts,
+            Action::Cut(_, _, lasts) | Action::Outage(_, _, lasts) => *at + *lasts,
             _ => *at,
         });
         let late = self.faults.until + Duration::from_millis(self.faults.latest);

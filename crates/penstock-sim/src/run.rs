@@ -1,16 +1,18 @@
 //! Runs a plan: one world on one thread, on tokio's paused time. The same plan gives the same trace, byte for byte.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use penstock_core::intent::OutsideHashRange;
 use penstock_core::random::Random;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, FAILOVER};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Move};
 use crate::plan::{Action, Plan};
-use crate::stream::Stream;
+use crate::stream::{ShardNumber, Streams};
 use crate::world::{State, Trace, Violation, World};
 
 /// How often workers are looked at.
@@ -31,7 +33,7 @@ pub struct Run {
 }
 
 /// A run that kept every invariant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// User records written, and settled.
     pub records: usize,
@@ -39,6 +41,10 @@ pub struct Settled {
     pub objects: usize,
     /// Deliveries of records that were delivered before (calls only).
     pub repeats: u64,
+    /// Every lease that went from one worker to another.
+    pub moves: Vec<Move>,
+    /// The longest that nobody fetched from an open shard, once somebody had.
+    pub silence: Duration,
     /// When everything was settled.
     pub at: Duration,
 }
@@ -53,7 +59,7 @@ pub fn run(plan: &Plan) -> Run {
     PANICS.with_borrow_mut(Vec::clear);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime without IO needs nothing");
-    let (world, settled_at) = runtime.block_on(drive(plan));
+    let (world, end) = runtime.block_on(drive(plan));
     drop(runtime);
     world.with(|state| {
         if let Some(panic) = PANICS.with_borrow(|panics| panics.first().cloned()) {
@@ -61,15 +67,24 @@ pub fn run(plan: &Plan) -> Run {
         }
         let outcome = match state.violation.take() {
             Some(violation) => Err(violation),
-            None => Ok(settled(state, settled_at)),
+            None => Ok(settled(state, end)),
         };
         Run { outcome, trace: std::mem::take(&mut state.trace) }
     })
 }
 
-fn settled(state: &State, at: Duration) -> Settled {
-    let State { stream, store, ledger, .. } = state;
-    Settled { records: stream.written(), objects: store.len(), repeats: ledger.repeats, at }
+/// How the story ended, before the last drain.
+#[derive(Debug, Clone, Copy, Default)]
+struct End {
+    at: Duration,
+    silence: Duration,
+}
+
+fn settled(state: &State, end: End) -> Settled {
+    let State { streams, store, ledger, .. } = state;
+    let End { at, silence } = end;
+    let moves = ledger.moves.clone();
+    Settled { records: streams.written(), objects: store.len(), repeats: ledger.repeats, moves, silence, at }
 }
 
 thread_local! {
@@ -108,24 +123,25 @@ fn steps(plan: &Plan, random: &mut Random) -> Vec<(Duration, Step)> {
     steps
 }
 
-async fn drive(plan: &Plan) -> (Arc<World>, Duration) {
+async fn drive(plan: &Plan) -> (Arc<World>, End) {
     let mut random = Random::seeded(plan.seed);
-    let stream = Stream::new(plan.shards, plan.iterator_life);
-    let world = Arc::new(World::new(stream, Ledger::new(FAILOVER, plan.check_rules)));
+    let streams = Streams::new(plan.streams, plan.shards, plan.iterator_life);
+    let world = Arc::new(World::new(streams, Ledger::new(FAILOVER, plan.check_rules)));
     let mut cluster = Cluster::new(plan.clone(), Arc::clone(&world), random.fork());
     let steps = steps(plan, &mut random);
-    let mut settled_at = Duration::ZERO;
+    let mut end = End::default();
     let story = async {
         for slot in 0..plan.workers {
             cluster.act(Action::Start(slot)).await;
         }
         for (at, step) in steps {
             watch_until(&mut cluster, at).await;
-            take(&world, &mut cluster, step, &mut random).await;
+            take(plan, &world, &mut cluster, step, &mut random).await;
         }
         watch_until(&mut cluster, plan.quiet_from()).await;
         cluster.calm().await;
-        settled_at = settle(&world, &mut cluster).await;
+        end.at = settle(&world, &mut cluster).await;
+        end.silence = world.with(|state| state.streams.longest_silence(state.now));
         cluster.drain().await;
         // Whatever is still on the way must do no harm either.
         tokio::time::sleep(6 * FAILOVER).await;
@@ -136,31 +152,81 @@ async fn drive(plan: &Plan) -> (Arc<World>, Duration) {
         () = world.broken() => {}
         () = story => {}
     }
-    (world, settled_at)
+    (world, end)
 }
 
-async fn take(world: &World, cluster: &mut Cluster, step: Step, random: &mut Random) {
+async fn take(plan: &Plan, world: &World, cluster: &mut Cluster, step: Step, random: &mut Random) {
     match step {
-        Step::Write { users } => world.with(|state| {
-            let wall = state.wall();
-            state.stream.put(users, wall, random);
-        }),
+        Step::Write { users } => world.with(|state| write(plan, state, users, random)),
         Step::Act(Action::Split) => world.with(|state| {
-            let open = state.stream.open_shards();
+            let open = state.streams.open_shards();
             let chosen = open[usize::try_from(random.below(open.len() as u64)).unwrap_or(0)];
-            state.note("", format_args!("split shard {chosen}"));
-            state.stream.split(chosen);
+            split(state, chosen);
         }),
         Step::Act(Action::Merge) => world.with(|state| {
-            let pairs = state.stream.neighbours();
-            if let Some((one, other)) =
-                pairs.get(usize::try_from(random.below(pairs.len() as u64)).unwrap_or(0)).copied()
-            {
-                state.note("", format_args!("merge shards {one} and {other}"));
-                state.stream.merge(one, other);
+            let pairs = state.streams.neighbours();
+            let chosen = usize::try_from(random.below(pairs.len() as u64)).unwrap_or(0);
+            if let Some(pair) = pairs.get(chosen) {
+                merge(state, *pair);
             }
         }),
+        Step::Act(Action::Reshard(count)) => world.with(|state| reshard(state, count)),
+        Step::Act(Action::Recreate(stream)) => world.with(|state| {
+            state.note("", format_args!("stream {stream} is deleted and created again"));
+            let wall = state.wall();
+            state.streams.recreate(stream, wall);
+            state.ledger.on_stream_gone(&state.streams);
+        }),
         Step::Act(action) => cluster.act(action).await,
+    }
+}
+
+fn write(plan: &Plan, state: &mut State, users: u64, random: &mut Random) {
+    let (wall, stray) = (state.wall(), random.below(1000) < plan.strays);
+    let strays = state.streams.put(users, stray, wall, random);
+    let State { streams, ledger, .. } = state;
+    let written = streams.written() as u64;
+    for id in written - users..written {
+        let Some((shard, _)) = streams.place(id) else { continue };
+        match plan.outside {
+            // An aggregate with a stray is dropped whole.
+            OutsideHashRange::Drop if !strays.is_empty() => ledger.on_dropped(streams, shard, id),
+            OutsideHashRange::SetAside if strays.contains(&id) => ledger.on_stray(id),
+            _ => {}
+        }
+        if streams.is_of_recreated(shard) {
+            ledger.on_unread(streams, shard, id);
+        }
+    }
+}
+
+fn split(state: &mut State, shard: ShardNumber) {
+    let (key, wall) = (state.streams.shards()[shard].key.clone(), state.wall());
+    state.note("", format_args!("splits {key}"));
+    state.streams.split(shard, wall);
+}
+
+fn merge(state: &mut State, (one, other): (ShardNumber, ShardNumber)) {
+    let (shards, wall) = (state.streams.shards(), state.wall());
+    let (first, second) = (shards[one].key.clone(), shards[other].key.clone());
+    state.note("", format_args!("merges {first} and {second}"));
+    state.streams.merge(one, other, wall);
+}
+
+/// Splits or merges each open shard once at most, until there are `count`.
+fn reshard(state: &mut State, count: usize) {
+    let open = state.streams.open_shards();
+    for shard in open.iter().take(count.saturating_sub(open.len())) {
+        split(state, *shard);
+    }
+    let mut merged = BTreeSet::new();
+    let mut left = open.len().saturating_sub(count);
+    for (one, other) in state.streams.neighbours() {
+        if left > 0 && !merged.contains(&one) && !merged.contains(&other) {
+            merge(state, (one, other));
+            merged.extend([one, other]);
+            left -= 1;
+        }
     }
 }
 

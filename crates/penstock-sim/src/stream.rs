@@ -1,14 +1,15 @@
-//! A model of one stream: shards with records, splits and merges, iterators that expire.
+//! A model of the streams: shards with records, splits and merges, iterators that expire, retention that ends.
 //!
-//! Every user record has an id of its own, which is its payload; so whatever is delivered tells which records it holds.
+//! Every user record has an id of its own, which is its payload; so whatever is delivered tells which records it holds. The shards
+//! of all streams stand in one list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
 use penstock_core::aggregate::{self, AggregateEntry};
 use penstock_core::chunk::ChunkBuilder;
-use penstock_core::ids::{HashRange, ShardId, StreamName};
+use penstock_core::ids::{HashRange, LeaseKey, ShardId, StreamId, StreamName};
 use penstock_core::position::{RecordPosition, SequenceNumber};
 use penstock_core::random::Random;
 use penstock_core::shard::{ChildShard, ShardListing};
@@ -20,27 +21,55 @@ use crate::world::EPOCH;
 /// How long records stay unless a plan says otherwise.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// The account that all streams belong to, as it stands in the lease keys where there are several.
+const ACCOUNT: &str = "123456789012";
+
 /// The number of a shard: its place in the list of all shards ever.
 pub type ShardNumber = usize;
 
-/// One stream.
+/// The number of a stream.
+pub type StreamNumber = usize;
+
+/// All streams.
 #[derive(Debug)]
-pub struct Stream {
+pub struct Streams {
+    streams: Vec<Stream>,
     shards: Vec<Shard>,
+    /// The shard that each lease stands for.
+    keys: BTreeMap<LeaseKey, ShardNumber>,
+    open: BTreeSet<ShardNumber>,
     /// Where each user record is, by id: its shard and its index there.
     users: Vec<(ShardNumber, usize)>,
     next_sequence: u64,
     iterator_life: Duration,
+}
+
+/// One stream.
+#[derive(Debug)]
+struct Stream {
+    name: StreamName,
+    /// What the keys of its leases begin with.
+    id: Option<StreamId>,
+    created: UnixMillis,
     retention: Duration,
+    /// Its shards that the service lists.
+    listed: BTreeMap<ShardId, ShardNumber>,
+    made: usize,
+    /// Whether it was deleted and created again under its name.
+    recreated: bool,
 }
 
 /// One shard.
 #[derive(Debug)]
 pub struct Shard {
+    /// Its stream.
+    pub stream: StreamNumber,
     /// Its id.
     pub id: ShardId,
+    /// The key of its lease.
+    pub key: LeaseKey,
     /// Its parents.
-    pub parents: BTreeSet<ShardId>,
+    pub parents: Vec<ShardNumber>,
     /// What it covers.
     pub range: HashRange,
     /// Its user records in order, and which id each has.
@@ -49,8 +78,12 @@ pub struct Shard {
     /// How many of its records are gone.
     trimmed: usize,
     starting: SequenceNumber,
-    closed: Option<SequenceNumber>,
+    closed: Option<(SequenceNumber, UnixMillis)>,
     children: Vec<ChildShard>,
+    /// When somebody last fetched from it.
+    fetched: Option<Duration>,
+    /// The longest that nobody did, since somebody first did.
+    silence: Duration,
 }
 
 #[derive(Debug)]
@@ -75,19 +108,81 @@ pub fn ids(content: &[u8]) -> Result<Vec<u64>, String> {
     text.lines().map(id).collect()
 }
 
-impl Stream {
-    /// A stream with `shards` open shards that share the hash keys evenly.
+impl Streams {
+    /// `count` streams with `shards` open shards each that share the hash keys evenly.
     #[must_use]
-    pub fn new(shards: usize, iterator_life: Duration) -> Self {
+    pub fn new(count: usize, shards: usize, iterator_life: Duration) -> Self {
         // Just below a power of ten: sequence numbers are numbers, not texts.
-        let mut stream =
-            Self { shards: Vec::new(), users: Vec::new(), next_sequence: 9_980, iterator_life, retention: DAY };
+        let mut streams = Self {
+            streams: Vec::new(),
+            shards: Vec::new(),
+            keys: BTreeMap::new(),
+            open: BTreeSet::new(),
+            users: Vec::new(),
+            next_sequence: 9_980,
+            iterator_life,
+        };
+        for number in 0..count {
+            let name = if number == 0 { "clicks".to_owned() } else { format!("clicks-{number}") };
+            streams.create(StreamName::new(&name), count > 1, UnixMillis(EPOCH.0 - 60_000), shards);
+        }
+        streams
+    }
+
+    fn create(&mut self, name: StreamName, named: bool, created: UnixMillis, shards: usize) {
+        let id = named.then(|| StreamId::of(ACCOUNT, &name, created));
+        self.streams.push(Stream {
+            name,
+            id,
+            created,
+            retention: DAY,
+            listed: BTreeMap::new(),
+            made: 0,
+            recreated: false,
+        });
+        self.fill(self.streams.len() - 1, shards);
+    }
+
+    fn fill(&mut self, stream: StreamNumber, shards: usize) {
         let step = u128::MAX / shards as u128;
         for index in 0..shards as u128 {
             let end = if index + 1 == shards as u128 { u128::MAX } else { (index + 1) * step - 1 };
-            stream.add_shard(BTreeSet::new(), HashRange { start: index * step, end });
+            self.add_shard(stream, Vec::new(), HashRange { start: index * step, end });
         }
-        stream
+    }
+
+    /// Deletes a stream and creates it again under its name, with as many shards as were open.
+    pub fn recreate(&mut self, number: StreamNumber, now: UnixMillis) {
+        let gone: Vec<ShardNumber> =
+            self.open.iter().copied().filter(|shard| self.shards[*shard].stream == number).collect();
+        let stream = &mut self.streams[number];
+        stream.recreated = true;
+        stream.created = now;
+        stream.id = stream.id.is_some().then(|| StreamId::of(ACCOUNT, &stream.name, now));
+        stream.listed.clear();
+        stream.made = 0;
+        for shard in &gone {
+            self.open.remove(shard);
+        }
+        self.fill(number, gone.len().max(1));
+    }
+
+    /// Whether a stream was deleted and created again.
+    #[must_use]
+    pub fn is_recreated(&self, stream: StreamNumber) -> bool {
+        self.streams[stream].recreated
+    }
+
+    /// The number of streams.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// What the keys of the leases of a stream begin with, if there are several.
+    #[must_use]
+    pub fn id(&self, stream: StreamNumber) -> Option<&StreamId> {
+        self.streams[stream].id.as_ref()
     }
 
     fn sequence(&mut self) -> SequenceNumber {
@@ -95,12 +190,22 @@ impl Stream {
         SequenceNumber::parse(&self.next_sequence.to_string()).expect("a number")
     }
 
-    fn add_shard(&mut self, parents: BTreeSet<ShardId>, range: HashRange) -> ChildShard {
-        let id = ShardId::new(&format!("shardId-{:012}", self.shards.len()));
+    fn add_shard(&mut self, stream: StreamNumber, parents: Vec<ShardNumber>, range: HashRange) -> ChildShard {
+        let number = self.shards.len();
         let starting = self.sequence();
-        let child = ChildShard { id: id.clone(), parents: parents.clone(), hash_range: range };
-        let shard = Shard {
+        let parent_ids = self.ids_of(&parents);
+        let of = &mut self.streams[stream];
+        let id = ShardId::new(&format!("shardId-{:012}", of.made));
+        of.made += 1;
+        of.listed.insert(id.clone(), number);
+        let key = LeaseKey::of(of.id.as_ref(), &id);
+        self.keys.insert(key.clone(), number);
+        self.open.insert(number);
+        let child = ChildShard { id: id.clone(), parents: parent_ids, hash_range: range };
+        self.shards.push(Shard {
+            stream,
             id,
+            key,
             parents,
             range,
             users: Vec::new(),
@@ -109,9 +214,14 @@ impl Stream {
             starting,
             closed: None,
             children: Vec::new(),
-        };
-        self.shards.push(shard);
+            fetched: None,
+            silence: Duration::ZERO,
+        });
         child
+    }
+
+    fn ids_of(&self, shards: &[ShardNumber]) -> BTreeSet<ShardId> {
+        shards.iter().map(|number| self.shards[*number].id.clone()).collect()
     }
 
     /// All shards ever.
@@ -120,10 +230,23 @@ impl Stream {
         &self.shards
     }
 
-    /// The shard with this id.
+    /// The shard that a lease stands for.
     #[must_use]
-    pub fn number(&self, id: &ShardId) -> Option<ShardNumber> {
-        self.shards.iter().position(|shard| shard.id == *id)
+    pub fn number(&self, key: &LeaseKey) -> Option<ShardNumber> {
+        self.keys.get(key).copied()
+    }
+
+    /// Whether the service still lists a shard.
+    #[must_use]
+    pub fn is_listed(&self, number: ShardNumber) -> bool {
+        let Shard { stream, id, .. } = &self.shards[number];
+        self.streams[*stream].listed.get(id) == Some(&number)
+    }
+
+    /// Whether the shard belongs to a stream that was created again, before or after.
+    #[must_use]
+    pub fn is_of_recreated(&self, number: ShardNumber) -> bool {
+        self.streams[self.shards[number].stream].recreated
     }
 
     /// Where a user record is.
@@ -141,123 +264,151 @@ impl Stream {
     /// The shards that take records.
     #[must_use]
     pub fn open_shards(&self) -> Vec<ShardNumber> {
-        (0..self.shards.len()).filter(|number| self.shards[*number].closed.is_none()).collect()
+        self.open.iter().copied().collect()
     }
 
     // === Writing ===
 
-    /// Writes one record that carries `users` user records (more than one: an aggregate) to an open shard.
-    pub fn put(&mut self, users: u64, wall: UnixMillis, random: &mut Random) {
-        let open = self.open_shards();
-        let number = open[usize::try_from(random.below(open.len() as u64)).expect("few shards")];
+    /// Writes one record that carries `users` user records (more than one: an aggregate) to an open shard. `stray`: whether every
+    /// second one of an aggregate hashes outside the shard, if there is an outside. The value names those.
+    pub fn put(&mut self, users: u64, stray: bool, wall: UnixMillis, random: &mut Random) -> Vec<u64> {
+        let chosen = usize::try_from(random.below(self.open.len() as u64)).expect("few shards");
+        let number = *self.open.iter().nth(chosen).expect("a stream has open shards");
         let sequence = self.sequence();
+        let HashRange { start, end } = self.shards[number].range;
+        let outside = [(start > 0).then_some(0), (end < u128::MAX).then_some(u128::MAX)].into_iter().flatten().next();
         let first = self.users.len() as u64;
-        let payloads: Vec<Vec<u8>> = (first..first + users).map(payload).collect();
-        let entries: Vec<AggregateEntry<'_>> = payloads
+        let ids = first..first + users;
+        let strays = |id: &u64| users > 1 && stray && outside.is_some() && (id - first) % 2 == first % 2;
+        let keyed: Vec<(Option<u128>, Vec<u8>)> =
+            ids.clone().map(|id| (if strays(&id) { outside } else { Some(start) }, payload(id))).collect();
+        let entries: Vec<AggregateEntry<'_>> = keyed
             .iter()
-            .map(|data| AggregateEntry { partition_key: "key", explicit_hash_key: None, data })
+            .map(|(explicit_hash_key, data)| AggregateEntry {
+                partition_key: "key",
+                explicit_hash_key: *explicit_hash_key,
+                data,
+            })
             .collect();
-        let data = if users == 1 { payloads[0].clone() } else { aggregate::encode(&entries) };
+        let data = if users == 1 { payload(first) } else { aggregate::encode(&entries) };
         for subsequence in 0..users {
             let shard = &mut self.shards[number];
             self.users.push((number, shard.users.len()));
             shard.users.push((RecordPosition { sequence: sequence.clone(), subsequence }, first + subsequence));
         }
         self.shards[number].records.push(Record { sequence, data, arrival: wall });
+        ids.filter(strays).collect()
     }
 
     // === Resharding ===
 
     /// Splits an open shard; the children take records at once.
-    pub fn split(&mut self, number: ShardNumber) {
+    pub fn split(&mut self, number: ShardNumber, now: UnixMillis) {
         let HashRange { start, end } = self.shards[number].range;
-        let middle = start + (end - start) / 2;
-        let parents = BTreeSet::from([self.shards[number].id.clone()]);
-        let low = self.add_shard(parents.clone(), HashRange { start, end: middle });
-        let high = self.add_shard(parents, HashRange { start: middle + 1, end });
-        self.close(number, vec![low, high]);
+        let (stream, middle) = (self.shards[number].stream, start + (end - start) / 2);
+        let low = self.add_shard(stream, vec![number], HashRange { start, end: middle });
+        let high = self.add_shard(stream, vec![number], HashRange { start: middle + 1, end });
+        self.close(number, vec![low, high], now);
     }
 
-    /// Merges two open shards; they need not be neighbours here, the hash range only says who covers what.
-    pub fn merge(&mut self, one: ShardNumber, other: ShardNumber) {
+    /// Merges two open shards of one stream; they need not be neighbours here, the hash range only says who covers what.
+    pub fn merge(&mut self, one: ShardNumber, other: ShardNumber, now: UnixMillis) {
         let (a, b) = (&self.shards[one], &self.shards[other]);
         let range = HashRange { start: a.range.start.min(b.range.start), end: a.range.end.max(b.range.end) };
-        let child = self.add_shard(BTreeSet::from([a.id.clone(), b.id.clone()]), range);
-        self.close(one, vec![child.clone()]);
-        self.close(other, vec![child]);
+        let child = self.add_shard(a.stream, vec![one, other], range);
+        self.close(one, vec![child.clone()], now);
+        self.close(other, vec![child], now);
     }
 
-    /// An open shard and its open neighbour above, if there are any.
+    /// Each open shard with its open neighbour above, if it has one.
     #[must_use]
     pub fn neighbours(&self) -> Vec<(ShardNumber, ShardNumber)> {
-        let open = self.open_shards();
+        let starts: BTreeMap<(StreamNumber, u128), ShardNumber> = self
+            .open
+            .iter()
+            .map(|number| ((self.shards[*number].stream, self.shards[*number].range.start), *number))
+            .collect();
         let above = |one: &ShardNumber| {
-            let end = self.shards[*one].range.end;
-            let next = open.iter().find(|other| end != u128::MAX && self.shards[**other].range.start == end + 1)?;
+            let Shard { stream, range, .. } = &self.shards[*one];
+            let next = starts.get(&(*stream, range.end.checked_add(1)?))?;
             Some((*one, *next))
         };
-        open.iter().filter_map(above).collect()
+        self.open.iter().filter_map(above).collect()
     }
 
-    fn close(&mut self, number: ShardNumber, children: Vec<ChildShard>) {
+    fn close(&mut self, number: ShardNumber, children: Vec<ChildShard>, now: UnixMillis) {
         let closed = self.sequence();
         let shard = &mut self.shards[number];
-        shard.closed = Some(closed);
+        shard.closed = Some((closed, now));
         shard.children = children;
+        self.open.remove(&number);
     }
 
-    /// Forgets what arrived before `until`. The stream keeps records for `retention` now.
+    /// Forgets what arrived before `until`, and the shards that were closed before. Streams keep records for `retention` now.
     pub fn trim(&mut self, until: UnixMillis, retention: Duration) {
-        self.retention = retention;
+        for stream in &mut self.streams {
+            stream.retention = retention;
+        }
         for shard in &mut self.shards {
             shard.trimmed = shard.records.partition_point(|record| record.arrival < until);
+            if shard.closed.as_ref().is_some_and(|(_, closed)| *closed < until) {
+                self.streams[shard.stream].listed.remove(&shard.id);
+            }
         }
     }
 
     // === Reading ===
 
-    /// What the service says of the stream.
+    /// What the service says of a stream.
     #[must_use]
-    pub fn describe(&self) -> StreamDescription {
-        let retention = self.retention;
-        StreamDescription {
-            name: StreamName::new("clicks"),
-            arn: None,
-            created: UnixMillis(EPOCH.0 - 60_000),
-            retention,
-        }
+    pub fn describe(&self, stream: StreamNumber) -> StreamDescription {
+        let Stream { name, created, retention, .. } = &self.streams[stream];
+        // As the service gives it: the account of a stream stands in its ARN.
+        let arn = Some(format!("arn:aws:kinesis:eu-west-1:{ACCOUNT}:stream/{name}"));
+        StreamDescription { name: name.clone(), arn, created: *created, retention: *retention }
     }
 
-    /// All shards.
+    /// All shards of a stream that the service lists.
     #[must_use]
-    pub fn list(&self) -> Vec<ShardListing> {
-        let listing = |shard: &Shard| ShardListing {
-            id: shard.id.clone(),
-            parents: shard.parents.clone(),
-            hash_range: shard.range,
-            starting_sequence: shard.starting.clone(),
-            ending_sequence: shard.closed.clone(),
+    pub fn list(&self, stream: StreamNumber) -> Vec<ShardListing> {
+        let listing = |number: &ShardNumber| {
+            let shard = &self.shards[*number];
+            let Shard { id, parents, range, starting, closed, .. } = shard;
+            ShardListing {
+                id: id.clone(),
+                parents: self.ids_of(parents),
+                hash_range: *range,
+                starting_sequence: starting.clone(),
+                ending_sequence: closed.as_ref().map(|(last, _)| last.clone()),
+            }
         };
-        self.shards.iter().map(listing).collect()
+        self.streams[stream].listed.values().map(listing).collect()
     }
 
     /// An iterator.
     ///
     /// # Errors
     /// If there is no such shard.
-    pub fn open(&self, id: &ShardId, at: &OpenAt, now: Duration) -> Result<ShardIterator, SeamError> {
-        let shard = self.shard(id)?;
+    pub fn open(
+        &self,
+        stream: StreamNumber,
+        id: &ShardId,
+        at: &OpenAt,
+        now: Duration,
+    ) -> Result<ShardIterator, SeamError> {
+        let number = self.listed(stream, id)?;
+        let shard = &self.shards[number];
         let index = match at {
             OpenAt::TrimHorizon => 0,
             OpenAt::Timestamp(time) => shard.records.partition_point(|record| record.arrival < *time),
             OpenAt::At(sequence) => shard.records.partition_point(|record| record.sequence < *sequence),
             OpenAt::After(sequence) => shard.records.partition_point(|record| record.sequence <= *sequence),
         };
-        Ok(self.iterator(index, now))
+        Ok(self.iterator(number, index, now))
     }
 
-    fn iterator(&self, index: usize, now: Duration) -> ShardIterator {
-        ShardIterator(format!("{index}@{}", (now + self.iterator_life).as_millis()))
+    fn iterator(&self, number: ShardNumber, index: usize, now: Duration) -> ShardIterator {
+        ShardIterator(format!("{number}/{index}@{}", (now + self.iterator_life).as_millis()))
     }
 
     /// The next records.
@@ -265,19 +416,24 @@ impl Stream {
     /// # Errors
     /// If there is no such shard, or the iterator is too old.
     pub fn fetch(
-        &self,
+        &mut self,
+        stream: StreamNumber,
         id: &ShardId,
         iterator: &ShardIterator,
         most: usize,
         now: Duration,
     ) -> Result<Fetched, SeamError> {
-        let shard = self.shard(id)?;
+        let number = self.listed(stream, id)?;
         let error = |class, message: &str| SeamError::new("GetRecords", id.as_str(), class, message);
-        let parsed = iterator.0.split_once('@').and_then(|(at, until)| Some((at.parse().ok()?, until.parse().ok()?)));
-        let (index, until): (usize, u128) = parsed.ok_or_else(|| error(ErrorClass::Rejected, "not an iterator"))?;
+        let (of, index, until) = parsed(iterator).ok_or_else(|| error(ErrorClass::Rejected, "not an iterator"))?;
+        if of != number {
+            return Err(error(ErrorClass::NotFound, "the shard of this iterator is gone"));
+        }
         if now.as_millis() > until {
             return Err(error(ErrorClass::Expired, "the iterator is too old"));
         }
+        let shard = &mut self.shards[number];
+        shard.heard(now);
         // What is gone is left out in silence, as the service does it.
         let index = index.max(shard.trimmed);
         let range: Range<usize> = index..shard.records.len().min(index + most);
@@ -289,18 +445,36 @@ impl Stream {
         let waiting = shard.records.get(range.end);
         let behind = waiting.map_or(0, |next| wall - u64::try_from(next.arrival.0).unwrap_or(0));
         let at_end = shard.closed.is_some() && waiting.is_none();
+        let children = if at_end { shard.children.clone() } else { Vec::new() };
         Ok(Fetched {
             chunk: chunk.build(),
-            next: (!at_end).then(|| self.iterator(range.end, now)),
+            next: (!at_end).then(|| self.iterator(number, range.end, now)),
             behind: Duration::from_millis(behind),
-            children: if at_end { shard.children.clone() } else { Vec::new() },
+            children,
         })
     }
 
-    fn shard(&self, id: &ShardId) -> Result<&Shard, SeamError> {
+    fn listed(&self, stream: StreamNumber, id: &ShardId) -> Result<ShardNumber, SeamError> {
         let missing = || SeamError::new("GetRecords", id.as_str(), ErrorClass::NotFound, "no such shard");
-        self.shards.iter().find(|shard| shard.id == *id).ok_or_else(missing)
+        self.streams[stream].listed.get(id).copied().ok_or_else(missing)
     }
+
+    /// The longest that nobody fetched from a shard while it was open: from its first fetch on, until `now`.
+    #[must_use]
+    pub fn longest_silence(&self, now: Duration) -> Duration {
+        let silence = |(number, shard): (ShardNumber, &Shard)| {
+            let last = shard.fetched.filter(|_| self.open.contains(&number));
+            shard.silence.max(last.map_or(Duration::ZERO, |last| now.saturating_sub(last)))
+        };
+        self.shards.iter().enumerate().map(silence).max().unwrap_or_default()
+    }
+}
+
+/// The shard, the index and the end of life of an iterator.
+fn parsed(iterator: &ShardIterator) -> Option<(ShardNumber, usize, u128)> {
+    let (of, rest) = iterator.0.split_once('/')?;
+    let (at, until) = rest.split_once('@')?;
+    Some((of.parse().ok()?, at.parse().ok()?, until.parse().ok()?))
 }
 
 impl Shard {
@@ -308,6 +482,19 @@ impl Shard {
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.closed.is_some()
+    }
+
+    fn heard(&mut self, now: Duration) {
+        if let Some(last) = self.fetched.replace(now) {
+            self.silence = self.silence.max(now.saturating_sub(last));
+        }
+    }
+
+    /// When the record of a position arrived.
+    #[must_use]
+    pub fn arrival_of(&self, position: &RecordPosition) -> Option<UnixMillis> {
+        let index = self.records.binary_search_by(|record| record.sequence.cmp(&position.sequence)).ok()?;
+        Some(self.records[index].arrival)
     }
 
     /// The number of user records that arrived before `time`.

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calls::CallStore;
 use crate::ledger::Ledger;
+use crate::network::{Outage, Seam};
 use crate::objects::ObjectStore;
-use crate::stream::Stream;
+use crate::stream::Streams;
 
 /// The wall clock when a world begins.
 pub const EPOCH: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -49,14 +50,16 @@ pub struct State {
     pub now: Duration,
     /// What happened so far.
     pub trace: Trace,
-    /// The stream.
-    pub stream: Stream,
+    /// The streams.
+    pub streams: Streams,
     /// The object store.
     pub store: ObjectStore,
     /// What the call sink took.
     pub calls: CallStore,
     /// What must hold.
     pub ledger: Ledger,
+    /// What no worker is served by, how, and until when.
+    pub outages: Vec<(Seam, Outage, Duration)>,
     /// The first invariant that did not.
     pub violation: Option<Violation>,
 }
@@ -64,14 +67,15 @@ pub struct State {
 impl World {
     /// A world that begins now, on tokio's paused time.
     #[must_use]
-    pub fn new(stream: Stream, ledger: Ledger) -> Self {
+    pub fn new(streams: Streams, ledger: Ledger) -> Self {
         let state = State {
             now: Duration::ZERO,
             trace: Trace::default(),
-            stream,
+            streams,
             store: ObjectStore::default(),
             calls: CallStore::default(),
             ledger,
+            outages: Vec::new(),
             violation: None,
         };
         Self { origin: Instant::now(), state: Mutex::new(state), broken: CancellationToken::new() }
@@ -91,6 +95,14 @@ impl World {
     /// Writes a line of the trace.
     pub fn note(&self, who: &str, what: fmt::Arguments<'_>) {
         self.with(|state| state.note(who, what));
+    }
+
+    /// How a seam fails for everybody now, if it does.
+    pub fn outage(&self, seam: Seam) -> Option<Outage> {
+        self.with(|state| {
+            let now = state.now;
+            state.outages.iter().find(|(at, _, until)| *at == seam && now < *until).map(|(_, how, _)| *how)
+        })
     }
 
     /// Resolves once an invariant is broken.

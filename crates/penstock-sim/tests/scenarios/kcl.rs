@@ -37,3 +37,38 @@ fn a_kcl_worker_comes_to_an_intent_of_the_dead_and_dies() {
         plan.at(at + 2_000, Action::KclCheckpoints).at(at + 4_000, Action::Start(0))
     });
 }
+
+#[test]
+fn a_kcl_worker_syncs_and_cleans_up_beside_us() {
+    scenario("a_kcl_worker_syncs_and_cleans_up_beside_us", |seed| {
+        let at = 8_000 + 97 * (seed % 61);
+        let plan = visited(Plan::quiet(seed)).at(at, Action::Split).at(at + 50, Action::KclSyncs);
+        let plan = plan.at(at + 4_000, Action::Merge).at(at + 4_020, Action::KclSyncs);
+        (0..5).fold(plan, |plan, round| plan.at(at + 6_000 + 3_000 * round, Action::KclCleans))
+    });
+}
+
+#[test]
+fn a_kcl_worker_leaves_a_pending_checkpoint() {
+    scenario("a_kcl_worker_leaves_a_pending_checkpoint", |seed| {
+        let at = 9_000 + 137 * (seed % 97);
+        let plan = Plan::quiet(seed).at(at, Action::KclTakes).at(at + 800, Action::KclCheckpoints);
+        plan.at(at + 900, Action::KclPrepares).at(at + 900 + 100 * (seed % 30), Action::KclLeaves)
+    });
+}
+
+#[test]
+fn a_leader_of_the_kcl_3_hands_a_lease_over() {
+    scenario("a_leader_of_the_kcl_3_hands_a_lease_over", |seed| {
+        let at = 9_000 + 137 * (seed % 97);
+        let plan = if seed.is_multiple_of(2) { slow_puts(seed) } else { by_calls(slow_puts(seed)) };
+        plan.at(at, Action::Kcl3HandsOver).at(at + 500 + 400 * (seed % 31), Action::Kcl3Assigns)
+    });
+}
+
+#[test]
+fn a_leader_of_the_kcl_3_begins_to_hand_a_lease_over_and_dies() {
+    scenario("a_leader_of_the_kcl_3_begins_to_hand_a_lease_over_and_dies", |seed| {
+        Plan::quiet(seed).at(9_000 + 137 * (seed % 97), Action::Kcl3HandsOver)
+    });
+}

@@ -4,25 +4,29 @@ use penstock_sim::network::Faults;
 use penstock_sim::plan::{Plan, SinkKind};
 use penstock_sim::seeds;
 
+mod deploy;
 mod drain;
 mod kcl;
 mod kill;
 mod late;
 mod latest;
 mod lost;
+mod operator;
+mod outage;
 mod partial;
 mod partition;
 mod reshard;
 mod settings;
 mod slow;
 mod stranger;
+mod streams;
 mod throttle;
 mod trim;
 mod zombie;
 
 /// Runs a scenario for its seeds.
 fn scenario(test: &str, plan: impl Fn(u64) -> Plan + Sync) {
-    seeds::all(test, seeds::count(500) / 25, plan);
+    seeds::all(test, seeds::count(250) / 25, plan);
 }
 
 /// Until when things go wrong in these scenarios.
@@ -32,7 +36,7 @@ const WILD: std::time::Duration = std::time::Duration::from_secs(45);
 fn with_faults(seed: u64, change: impl FnOnce(&mut Faults)) -> Plan {
     let mut plan = Plan::quiet(seed);
     plan.faults.until = WILD;
-    for rates in [&mut plan.faults.source, &mut plan.faults.table, &mut plan.faults.sink] {
+    for rates in [&mut plan.faults.source, &mut plan.faults.table, &mut plan.faults.sink, &mut plan.faults.gaps] {
         rates.delay = 50;
     }
     change(&mut plan.faults);

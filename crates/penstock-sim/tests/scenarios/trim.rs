@@ -35,3 +35,34 @@ fn records_are_trimmed_under_open_intents() {
         }))
     });
 }
+
+/// A shard is split, its last reader dies, and the service forgets it before anybody comes back.
+fn expired(plan: Plan) -> Plan {
+    let seed = plan.seed;
+    let at = 8_000 + 137 * (seed % 61);
+    let plan = plan.at(at, Action::Split).at(at + 50, Action::Merge).at(at + 60, Action::Split);
+    let dies = at + 100 + 61 * (seed % 43);
+    let plan = plan.at(dies, Action::Kill(0)).at(dies, Action::Kill(1));
+    let plan = plan.at(dies + 12_000, Action::Trim(Duration::from_millis(9_000 + 293 * (seed % 9))));
+    plan.at(dies + 12_500, Action::Start(0)).at(dies + 13_500, Action::Start(1))
+}
+
+#[test]
+fn shards_expire_before_they_are_read() {
+    scenario("shards_expire_before_they_are_read", |seed| expired(Plan::quiet(seed)));
+}
+
+#[test]
+fn shards_expire_before_they_are_read_by_calls() {
+    scenario("shards_expire_before_they_are_read_by_calls", |seed| expired(by_calls(Plan::quiet(seed))));
+}
+
+#[test]
+fn shards_expire_and_the_ledger_is_hard_to_reach() {
+    scenario("shards_expire_and_the_ledger_is_hard_to_reach", |seed| {
+        expired(with_faults(seed, |faults| {
+            faults.gaps.refused = 500;
+            faults.gaps.reply_lost = 200;
+        }))
+    });
+}

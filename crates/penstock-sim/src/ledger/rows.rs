@@ -1,0 +1,294 @@
+//! What must hold of the rows of the lease table: who may write what, whose a lease is, and since when it is proven.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use penstock_core::ids::{LeaseKey, WorkerId};
+use penstock_core::intent::{Intent, codec};
+use penstock_core::lease::{LeaseRow, LeaseWrite};
+use penstock_core::position::Position;
+use penstock_core::time::UnixMillis;
+
+use super::{
+    DELIVERED_FIRST, FENCED, Found, Holder, Ledger, Move, NOT_BY_ITSELF, ONE_OWNER, ONLY_A_WISH, ONLY_GROWS, PINNED,
+    RECORDED_FIRST, ROWS_STAY, require,
+};
+use crate::stream::Streams;
+use crate::world::Violation;
+
+/// How long a holder has to answer a wish, in renewal intervals of a third of the failover time, jitter left out.
+const ANSWER_INTERVALS: u32 = 2;
+
+/// What is known of a write as its worker sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// When the same bytes were first sent.
+    pub first: Duration,
+    /// Whether it makes its worker the owner, perhaps once more.
+    pub takes: bool,
+    /// The tenure of the lease as it was sent.
+    pub tenure: u64,
+}
+
+/// What a worker hears of a write that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Whether the row stood as another write of the same worker in the same tenure had left it.
+    pub own_doing: bool,
+}
+
+impl Ledger {
+    /// A stranger wrote a row.
+    pub fn on_touch(&mut self, key: &LeaseKey) {
+        self.touched.insert(key.clone());
+    }
+
+    /// A tool wrote a row, and so ended the tenure of whoever held it.
+    pub fn on_tool(&mut self, key: &LeaseKey) {
+        self.tooled.insert(key.clone());
+        self.holders.remove(key);
+    }
+
+    /// A worker of another make took a lease, from whoever had it.
+    pub fn on_foreign_take(&mut self, key: &LeaseKey, worker: &WorkerId) {
+        self.holders.insert(key.clone(), Holder { worker: worker.clone(), by_force: true });
+        self.last_holders.insert(key.clone(), worker.clone());
+    }
+
+    /// Somebody who is no worker took a row away.
+    pub fn on_erased(&mut self, streams: &Streams, key: &LeaseKey) {
+        self.holders.remove(key);
+        self.last_writes.remove(key);
+        if let Some(number) = streams.number(key) {
+            self.disturbed.insert(number);
+        }
+    }
+
+    /// A row was created. One that starts without a position leaves out what arrived before the time that it is pinned to, and
+    /// nothing else, ever.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_create(&mut self, streams: &Streams, row: &LeaseRow, now: UnixMillis) -> Found {
+        let key = &row.key;
+        let Some(number) = streams.number(key) else {
+            return require(false, DELIVERED_FIRST, || format!("{key} is no shard"));
+        };
+        let first = self.created.insert(key.clone());
+        let again = self.disturbed.contains(&number) || streams.is_of_recreated(number);
+        require(first || again, ROWS_STAY, || format!("{key} was created a second time"))?;
+        if !first {
+            self.recreated.insert(key.clone());
+        }
+        let highest = self.counters.get(key).copied();
+        require(highest.is_none_or(|highest| row.counter > highest), ONLY_GROWS, || {
+            format!("{key} was created with counter {}, an earlier row had {highest:?}", row.counter)
+        })?;
+        self.counters.insert(key.clone(), row.counter);
+        if matches!(row.checkpoint, Position::TrimHorizon) {
+            return Ok(());
+        }
+        let pinned = row.start.filter(|start| *start <= now);
+        require(pinned.is_some() || !self.rules, PINNED, || {
+            format!("{key} starts at {} of {:?}", row.checkpoint, row.start)
+        })?;
+        // Whatever the row says: the start is when it was made, at the latest.
+        let shard = &streams.shards()[number];
+        for (_, id) in &shard.users[..shard.users_before(pinned.unwrap_or(now))] {
+            self.settle(streams, number, *id);
+        }
+        Ok(())
+    }
+
+    /// A worker of another make created a row, as it always does: at the oldest record, with a counter of zero.
+    pub fn on_foreign_create(&mut self, row: &LeaseRow) {
+        self.created.insert(row.key.clone());
+        self.counters.entry(row.key.clone()).or_insert(row.counter);
+    }
+
+    /// A completed row of a shard was deleted in order.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_delete(&mut self, streams: &Streams, row: &LeaseRow) -> Found {
+        let Some(number) = streams.number(&row.key) else { return Ok(()) };
+        let ended = row.checkpoint == Position::ShardEnd;
+        let listed = streams.is_listed(number);
+        require(!self.rules || !listed, ROWS_STAY, || format!("{} was deleted (ended: {ended})", row.key))?;
+        if listed {
+            // Only the effect counts then: whether anything of it is read again.
+            self.created.remove(&row.key);
+        } else {
+            self.disturbed.insert(number);
+        }
+        Ok(())
+    }
+
+    /// A worker of another make wrote a checkpoint: it processed by itself what it passed.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_foreign_checkpoint(&mut self, streams: &Streams, row: &LeaseRow) -> Found {
+        let (Some(number), Position::After(position)) = (streams.number(&row.key), &row.checkpoint) else {
+            return Ok(());
+        };
+        self.pass(streams, number, position);
+        self.excuse(row)
+    }
+
+    /// A wish was applied.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_want(&mut self, before: &LeaseRow, after: &LeaseRow, now: Duration) -> Found {
+        let alike = LeaseRow { wanted: before.wanted.clone(), ..after.clone() };
+        require(alike == *before, ONLY_A_WISH, || format!("a wish made {after:?} of {before:?}"))?;
+        if before.wanted != after.wanted {
+            self.wishes.retain(|(key, _), _| *key != after.key);
+        }
+        if let Some(wanted) = &after.wanted {
+            self.wishes.entry((after.key.clone(), wanted.clone())).or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// A write of `worker` was applied.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_write(
+        &mut self,
+        streams: &Streams,
+        worker: &WorkerId,
+        (before, after): (&LeaseRow, &LeaseRow),
+        write: &LeaseWrite,
+        sent: Sent,
+        now: Duration,
+    ) -> Found {
+        let key = &after.key;
+        require(sent.takes || before.owner.as_ref() == Some(worker), FENCED, || {
+            format!("{worker} wrote {key}, which belongs to {:?}", before.owner)
+        })?;
+        require(sent.takes || !self.tooled.contains(key), FENCED, || {
+            format!("{worker} wrote {key}, whose tenure a tool had ended")
+        })?;
+        self.change_hands(worker, (before, after), sent, now)?;
+        let proven = self.proven.entry((key.clone(), worker.clone())).or_default();
+        *proven = sent.first.max(*proven);
+        self.last_writes.insert(key.clone(), (worker.clone(), self.tenure_of(key), write.clone()));
+        if let Some(intent) = &after.intent {
+            self.announced.extend(decoded(intent)?.objects.into_iter().map(|object| object.key));
+        }
+        self.counters.insert(key.clone(), after.counter);
+        require(after.counter > before.counter, ONLY_GROWS, || {
+            format!("{worker} wrote counter {} of {key} over {}", after.counter, before.counter)
+        })?;
+        require(after.checkpoint >= before.checkpoint, ONLY_GROWS, || {
+            format!("{worker} wrote checkpoint {} of {key} over {}", after.checkpoint, before.checkpoint)
+        })?;
+        self.told_first(streams, before, after)?;
+        if after.checkpoint == before.checkpoint { Ok(()) } else { self.on_checkpoint(streams, worker, after) }
+    }
+
+    fn change_hands(
+        &mut self,
+        worker: &WorkerId,
+        (before, after): (&LeaseRow, &LeaseRow),
+        sent: Sent,
+        now: Duration,
+    ) -> Found {
+        let key = &after.key;
+        if sent.takes {
+            let live = before.owner.as_ref().filter(|owner| **owner != *worker && self.is_live(key, owner, now));
+            let asked = self.wishes.get(&(key.clone(), worker.clone())).copied();
+            let patience = self.failover / 3 * ANSWER_INTERVALS;
+            let unanswered = asked.is_some_and(|asked| now >= asked + patience);
+            require(live.is_none() || unanswered, ONE_OWNER, || {
+                format!("{worker} took {key} from {live:?}, which is live; asked for it at {asked:?}")
+            })?;
+            let by_force = live.is_some();
+            self.touched.remove(key);
+            self.tooled.remove(key);
+            *self.tenures.entry(key.clone()).or_default() += 1;
+            self.holders.insert(key.clone(), Holder { worker: worker.clone(), by_force });
+            let last = self.last_holders.insert(key.clone(), worker.clone());
+            if let Some(from) = last.filter(|last| last != worker) {
+                self.moves.push(Move { at: now, key: key.clone(), from, to: worker.clone() });
+            }
+        } else if after.owner.as_ref() != Some(worker) {
+            self.holders.remove(key);
+            if let Some(next) = after.owner.clone() {
+                self.holders.insert(key.clone(), Holder { worker: next, by_force: false });
+            }
+        }
+        if after.wanted != before.wanted {
+            self.wishes.retain(|(wanted, _), _| wanted != key);
+        }
+        Ok(())
+    }
+
+    /// Whether a worker may still believe in a lease.
+    fn is_live(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
+        let held = self.holders.get(key).is_none_or(|holder| holder.worker == *worker);
+        let proven = self.proven.get(&(key.clone(), worker.clone()));
+        held && proven.is_some_and(|proven| now < *proven + self.failover)
+    }
+
+    /// The tenure of a lease that a write belongs to which is sent now.
+    #[must_use]
+    pub fn tenure_now(&self, key: &LeaseKey) -> u64 {
+        self.tenure_of(key)
+    }
+
+    /// A write was refused: whether by another write of the same tenure.
+    #[must_use]
+    pub fn on_refused(&self, worker: &WorkerId, write: &LeaseWrite, sent: Sent) -> Heard {
+        let last = self.last_writes.get(&write.key);
+        let own_doing = last.is_some_and(|(by, tenure, last)| by == worker && *tenure == sent.tenure && last != write);
+        // A stranger may have written since; and of a take nothing is believed anyway.
+        Heard { own_doing: own_doing && !sent.takes && !self.is_disturbed(&write.key) }
+    }
+
+    fn is_disturbed(&self, key: &LeaseKey) -> bool {
+        self.touched.contains(key)
+            || self.tooled.contains(key)
+            || self.holders.get(key).is_some_and(|holder| holder.by_force)
+    }
+
+    /// A worker heard that a write of its own was refused.
+    ///
+    /// # Errors
+    /// The invariant that this breaks.
+    pub fn on_heard(&self, worker: &WorkerId, write: &LeaseWrite, heard: Heard) -> Found {
+        require(!heard.own_doing, NOT_BY_ITSELF, || {
+            format!("a write of {worker} to {} at {} met another write of its own", write.key, write.expect.counter)
+        })
+    }
+
+    fn on_checkpoint(&mut self, streams: &Streams, worker: &WorkerId, row: &LeaseRow) -> Found {
+        let key = &row.key;
+        let Some(number) = streams.number(key) else {
+            return require(false, DELIVERED_FIRST, || format!("{key} is no shard"));
+        };
+        let shard = &streams.shards()[number];
+        let covered = match &row.checkpoint {
+            Position::After(position) => shard.users_up_to(position),
+            Position::ShardEnd => {
+                self.ended.insert(number);
+                require(shard.is_closed(), DELIVERED_FIRST, || format!("{worker} ended {key}, which is open"))?;
+                shard.users.len()
+            }
+            Position::AtTimestamp | Position::TrimHorizon | Position::Latest => 0,
+        };
+        let prefix = self.prefix(number);
+        require(covered <= prefix, DELIVERED_FIRST, || {
+            format!("{worker} wrote checkpoint {} of {key}: {covered} records, {prefix} are delivered", row.checkpoint)
+        })
+    }
+}
+
+pub(super) fn decoded(intent: &Bytes) -> Result<Intent, Violation> {
+    let unreadable =
+        |problem| Violation { invariant: RECORDED_FIRST, seen: format!("an intent cannot be read: {problem}") };
+    codec::decode(intent).map_err(unreadable)
+}
