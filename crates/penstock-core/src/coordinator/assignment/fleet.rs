@@ -159,9 +159,6 @@ impl<'a> Fleet<'a> {
 struct Members<'a> {
     /// In their order.
     ids: Vec<&'a WorkerId>,
-    /// Whether anybody holds anything, or has just released something for us. Else all that was promised was promised in a
-    /// former life of the fleet.
-    at_work: bool,
 }
 
 impl<'a> Members<'a> {
@@ -173,12 +170,13 @@ impl<'a> Members<'a> {
         let fresh = || open.iter().filter(|lease| lease.mine || !lease.expired);
         let released_for = || fresh().filter(|lease| !lease.mine).filter_map(|lease| lease.released_for());
         let at_work = !ids.is_empty() || released_for().any(|heir| heir == me);
+        // Where nobody is at work, all that was promised was promised in a former life of the fleet.
         if at_work {
             ids.extend(released_for());
             ids.extend(fresh().filter_map(|lease| lease.row.granted.as_ref()));
         }
         ids.insert(me);
-        Self { ids: ids.into_iter().collect(), at_work }
+        Self { ids: ids.into_iter().collect() }
     }
 
     fn index(&self, id: &WorkerId) -> Option<usize> {
@@ -208,7 +206,7 @@ impl<'a> Members<'a> {
             // Its holder gave it to us, whatever we have by now: nobody else will read it.
             return Standing::Promised;
         }
-        if row.owner.is_some() || lease.expired || !self.at_work {
+        if row.owner.is_some() || lease.expired {
             return Standing::Free { ours };
         }
         match heir.and_then(|heir| self.index(heir)) {

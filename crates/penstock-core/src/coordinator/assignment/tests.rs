@@ -186,6 +186,7 @@ fn a_barred_lease_is_left_alone() {
 fn nothing_is_asked_for_while_something_is_free() {
     assert_eq!(Table::new("aaaaaa.").counts(), (1, 0));
     assert_eq!(Table::new("aaaaaaaaa.mm").with_limits(3, 9).counts(), (1, 0));
+    assert_eq!(Table::new("aaaaaaaaaab.mmmmmm").ever_wanted(), [] as [usize; 0], "also where it is left to others");
 }
 
 #[test]
@@ -238,6 +239,8 @@ fn a_wish_alone_does_not_prove_that_its_worker_lives() {
 fn promises_of_a_fleet_that_is_gone_bind_nobody() {
     let table = Table::new("..").but(0, |lease| lease.row.granted = Some(worker('a')));
     assert_eq!(table.counts(), (2, 0));
+    let table = table.but(1, |lease| lease.row.granted = Some(worker('m')));
+    assert_eq!(table.take(), [1], "whoever released this for us was at work a moment ago");
 }
 
 // === even counts ===
@@ -332,6 +335,9 @@ fn of_several_workers_that_could_ask_only_as_many_do_as_there_is_to_give() {
     );
     let moved = Table::new(picture).but(0, |lease| lease.resting = true);
     assert_eq!(moved.ever_wanted(), [], "b and d come before m");
+    let with_load = |loads: &[u64]| Table::with_load("mmppzzzz", loads).but(2, |lease| lease.resting = true);
+    assert_eq!(with_load(&[9, 9, 1, 1, 5, 5, 5, 5]).ever_wanted(), [], "p has less to read and comes before m");
+    assert_eq!(with_load(&[1, 1, 9, 9, 5, 5, 5, 5]).want().len(), 1);
     let moved = Table::new("mmppqqxxzzzz").but(2, |lease| lease.resting = true);
     assert_eq!(moved.want().len(), 1);
 }
@@ -372,7 +378,8 @@ fn several_leases_that_move_at_once_even_out_together() {
 
 #[test]
 fn of_several_that_have_most_the_one_is_asked_whose_lease_evens_out_best() {
-    assert_eq!(Table::with_load("aaabbbm", &[10, 20, 30, 5, 6, 7, 50]).want(), [0], "a has 60 to our 50");
+    let table = Table::with_load("aaabbbm", &[10, 20, 30, 55, 56, 57, 50]);
+    assert_eq!(table.ever_wanted(), [5], "b has 168 to our 50: 57 gains more than any of a, which has 60");
 }
 
 #[test]
@@ -395,6 +402,8 @@ fn a_completed_lease_without_throughput_does_not_matter() {
 #[test]
 fn a_single_move_evens_out_the_load_where_the_other_has_one_lease_more() {
     assert_eq!(Table::with_load("aaamm", &[50, 30, 20, 5, 5]).want(), [0], "100 and 10 become 50 and 60");
+    let table = Table::with_load("aaamm", &[200, 200, 200, 120, 280]);
+    assert_eq!(table.ever_wanted(), [] as [usize; 0], "nothing would come back: 200 for 120 is not to be had");
     assert_eq!(Table::with_load("aaammm", &[1, 1, 98, 1, 1, 1]).want(), [] as [usize; 0], "only one of 98 would help");
 }
 
@@ -425,6 +434,10 @@ fn loads_are_evened_out_only_where_everything_else_is_at_rest() {
     assert_eq!(table().ever_wanted(), [0]);
     assert_eq!(table().but(6, |lease| lease.row.granted = Some(worker('a'))).counts(), (0, 0), "on its way");
     assert_eq!(table().but(6, |lease| lease.row.owner = None).counts(), (0, 0), "free, and we have our share");
+    let moving = Table::with_load("aaammmbbbb", &[60, 40, 30, 10, 5, 2, 30, 30, 30, 30]);
+    assert_eq!(moving.but(6, |lease| lease.row.granted = Some(worker('a'))).counts(), (0, 0), "on its way, and even");
+    let uneven = Table::with_load("aaaammmcc", &[60, 60, 60, 60, 1, 1, 1, 30, 30]);
+    assert_eq!(uneven.ever_wanted(), [] as [usize; 0], "c has two fewer than a");
     assert_eq!(table().with_limits(3, 1).counts(), (0, 0), "a swap begins with one lease more");
     assert_eq!(table().with_limits(None, 0).counts(), (0, 0));
     let rest = |table: Table, index| table.but(index, |lease| lease.resting = true);
