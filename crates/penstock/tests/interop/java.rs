@@ -186,6 +186,11 @@ impl Journal {
         self.of("start").find(|entry| entry.shard == shard).map(|entry| entry.position.clone())
     }
 
+    /// The shard of each tenure, in the order in which they began.
+    pub(crate) fn shards_started(&self) -> Vec<String> {
+        self.of("start").map(|entry| entry.shard.clone()).collect()
+    }
+
     /// Where it halted, by shard.
     pub(crate) fn halts(&self) -> BTreeMap<String, (String, String)> {
         self.of("halt").map(|entry| (entry.shard.clone(), entry.position.clone())).collect()
