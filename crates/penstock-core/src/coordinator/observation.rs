@@ -51,23 +51,37 @@ impl Table {
     /// Takes in a scan that ended at `now`; gives the rows that became unreadable or are so for another reason.
     pub(super) fn observe(&mut self, scan: Scan, now: Instant) -> Vec<UnreadableRow> {
         self.scanned = true;
-        let mut before = std::mem::take(&mut self.rows);
         self.passed = scan.rows.iter().flat_map(passed_by).collect();
-        for row in scan.rows {
-            let since = match before.remove(&row.key) {
+        let missed = self.replace_rows(scan.rows, now);
+        let fresh = self.note_unreadable(scan.unreadable);
+        for row in missed {
+            if !self.unreadable.contains_key(&row.key) {
+                self.vanished.insert(row.key.clone(), Vanished::of(row, now));
+            }
+        }
+        fresh
+    }
+
+    /// Puts these rows in the place of those before; gives the ones that are missed. Both are in the order of their keys, so
+    /// that one walk along both is enough.
+    fn replace_rows(&mut self, mut rows: Vec<LeaseRow>, now: Instant) -> Vec<LeaseRow> {
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut before = std::mem::take(&mut self.rows).into_values().peekable();
+        let (mut seen, mut missed) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            while let Some(known) = before.next_if(|known| known.row.key < row.key) {
+                missed.push(known.row);
+            }
+            let since = match before.next_if(|known| known.row.key == row.key) {
                 Some(known) if is_unmoved(&known.row, &row) => known.since,
                 Some(_) | None => now,
             };
             self.vanished.remove(&row.key);
-            self.rows.insert(row.key.clone(), Observed { row, since });
+            seen.push((row.key.clone(), Observed { row, since }));
         }
-        let fresh = self.note_unreadable(scan.unreadable);
-        for (key, observed) in before {
-            if !self.unreadable.contains_key(&key) {
-                self.vanished.insert(key, Vanished::of(observed.row, now));
-            }
-        }
-        fresh
+        missed.extend(before.map(|known| known.row));
+        self.rows = seen.into_iter().collect();
+        missed
     }
 
     fn note_unreadable(&mut self, rows: Vec<UnreadableRow>) -> Vec<UnreadableRow> {
@@ -80,6 +94,13 @@ impl Table {
             }
         }
         fresh
+    }
+
+    /// Takes in a held row that a scan may have shown as it was some time ago.
+    pub(super) fn correct(&mut self, row: &LeaseRow, now: Instant) {
+        if self.rows.get(&row.key).is_none_or(|observed| observed.row != *row) {
+            self.record(row.clone(), now);
+        }
     }
 
     /// Takes in a row as our own write left it at `now`.
@@ -225,6 +246,33 @@ mod tests {
         let wanted = LeaseRow { wanted: Some(WorkerId::new("w")), ..row(1) };
         table.observe(scan(vec![wanted.clone()]), at(5));
         assert_eq!(table.get(&wanted.key).map(|observed| (&observed.row, observed.since)), Some((&wanted, at(1))));
+    }
+
+    #[test]
+    fn rows_come_in_any_order_and_each_is_missed_or_not_for_itself() {
+        let mut table = Table::default();
+        let of = |key: &str| LeaseRow { key: LeaseKey::new(key), ..row(1) };
+        table.observe(scan(["d", "a", "c", "b"].map(of).to_vec()), at(1));
+        table.observe(scan(["e", "c", "a"].map(of).to_vec()), at(2));
+        let rows: Vec<_> = table.iter().map(|observed| (observed.row.key.as_str(), observed.since)).collect();
+        assert_eq!(rows, [("a", at(1)), ("c", at(1)), ("e", at(2))]);
+        let vanished: Vec<_> = table.vanished.keys().map(LeaseKey::as_str).collect();
+        assert_eq!(vanished, ["b", "d"]);
+    }
+
+    #[test]
+    fn a_held_row_ages_from_its_last_write_and_not_from_the_last_scan() {
+        let mut table = Table::default();
+        table.record(row(2), at(1));
+        table.observe(scan(vec![row(2)]), at(3));
+        table.correct(&row(2), at(3));
+        assert_eq!(table.get(&row(2).key).map(|observed| observed.since), Some(at(1)));
+        table.observe(scan(vec![row(1)]), at(5));
+        table.correct(&row(2), at(5));
+        assert_eq!(
+            table.get(&row(2).key).map(|observed| (observed.row.counter, observed.since)),
+            Some((LeaseCounter(2), at(5)))
+        );
     }
 
     #[test]
