@@ -16,6 +16,7 @@ pub mod api;
 mod assignment;
 mod audit;
 mod coverage;
+mod exclusive;
 mod flight;
 mod handover;
 mod held;
@@ -35,6 +36,7 @@ mod wishes;
 mod writes;
 
 use api::{Command, CoordinatorSettings, Event, LeaseStatus, WriteId};
+use exclusive::ForeignWatch;
 use held::Stage;
 use holdings::Holdings;
 use ledger::Ledger;
@@ -70,10 +72,16 @@ pub struct Coordinator {
     want_again: Instant,
     /// Leases that are or may soon be free for us, and since when.
     expected: BTreeMap<LeaseKey, Instant>,
+    /// When a scan last showed that another worker had released a lease.
+    released: Option<Instant>,
+    /// Who asked this worker for a lease, and when last, of those that were not seen to have one: they live all the same.
+    askers: BTreeMap<WorkerId, Instant>,
     /// How long the last scan took.
     scan_took: Duration,
     /// Workers, most leases of each and open leases, as they were last found too small.
     caps_too_small: Option<(usize, usize, usize)>,
+    /// Who else is at the table, in exclusive mode.
+    foreign: ForeignWatch,
     /// Until when this worker, as it ends, goes on reading.
     linger_until: Option<Instant>,
     /// The wall clock at the event that is being handled; written for people, decides nothing.
@@ -96,6 +104,8 @@ enum Mode {
     Working,
     /// Holding nothing: the table has rows in the other form of key.
     OtherKeyForm,
+    /// Holding nothing: in exclusive mode, somebody else is at the table.
+    ForeignWorker,
     /// Releasing everything in order to end.
     Draining,
     /// Everything is released, and the shell was told.
@@ -157,8 +167,11 @@ impl Coordinator {
             moved: BTreeMap::new(),
             want_again: Instant::default(),
             expected: BTreeMap::new(),
+            released: None,
+            askers: BTreeMap::new(),
             scan_took: Duration::ZERO,
             caps_too_small: None,
+            foreign: ForeignWatch::default(),
             linger_until: None,
             wall: UnixMillis::default(),
             births: BTreeMap::new(),
@@ -201,9 +214,10 @@ impl Coordinator {
     /// When [`Event::Tick`] is due; `None` once everything is released.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let recurring = [self.scan.deadline(), self.listing_deadline(), self.ledger.deadline()];
+        let scan = self.scan.deadline().filter(|_| !self.is_draining() || self.is_lingering());
+        let recurring = [self.listing_deadline(), self.ledger.deadline()];
         let recurring = recurring.into_iter().flatten().filter(|_| !self.is_draining());
-        recurring.chain(self.held.next_deadline()).chain(self.linger_until).min()
+        recurring.chain(scan).chain(self.held.next_deadline()).chain(self.linger_until).min()
     }
 
     /// The number of leases held, those that wait for their parents included.
@@ -245,12 +259,14 @@ impl Coordinator {
 
     /// Starts whatever is due.
     fn advance(&mut self, now: Now) {
-        if !self.is_draining() {
+        self.end_linger(now.instant);
+        if !self.is_draining() || self.is_lingering() {
             self.scan_if_due(now.instant);
+        }
+        if !self.is_draining() {
             self.list_if_due(now.instant);
             self.record_if_due(now.instant);
         }
-        self.end_linger(now.instant);
         self.advance_held(now.instant);
         self.end_drain();
     }

@@ -422,6 +422,13 @@ pub enum Report {
         /// Workers that own a live lease, this one included.
         workers: usize,
     },
+    /// In exclusive mode, before anything is taken: a worker that is not penstock's is alive, and waited for.
+    WaitsForForeign {
+        /// The lease.
+        key: LeaseKey,
+        /// Its owner.
+        owner: WorkerId,
+    },
     /// In exclusive mode: a worker that is not penstock's is at a row. Everything is released and nothing taken any more.
     ForeignWorker {
         /// The lease.

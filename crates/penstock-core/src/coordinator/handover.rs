@@ -42,13 +42,10 @@ impl Handover {
         };
     }
 
-    /// Names the next owner, as this worker ends, unless that is settled. An heir takes the lease rather than being given it:
-    /// it may end as well, and must not leave a lease that nobody holds in its name.
+    /// Names the next owner, as this worker ends. An heir takes the lease rather than being given it: it may end as well, and
+    /// must not leave a lease that nobody holds in its name.
     pub(super) fn bequeath(&mut self, heir: WorkerId) {
-        self.next = match std::mem::take(&mut self.next) {
-            Next::Asker(settled) | Next::Heir(settled) => Next::Heir(settled),
-            Next::Nobody | Next::Refused => Next::Heir(heir),
-        };
+        self.next = Next::Heir(heir);
     }
 
     /// The next owner.

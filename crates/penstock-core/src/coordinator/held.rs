@@ -195,7 +195,7 @@ impl Held {
         }
     }
 
-    /// This worker ends, and `heir` is to have the lease, unless that is settled already.
+    /// This worker ends, and `heir` is to have the lease.
     pub(super) fn bequeath(&mut self, heir: WorkerId) {
         self.handover.bequeath(heir);
         if self.stage == Stage::Waiting {

@@ -17,10 +17,14 @@ impl Coordinator {
     pub(super) fn on_wish(&mut self, key: &LeaseKey, now: Now) {
         let me = &self.settings.worker;
         let Some(held) = self.held.get_mut(key) else { return };
+        if let Some(asker) = held.row.wanted.as_ref().filter(|asker| *asker != me) {
+            self.askers.insert(asker.clone(), now.instant);
+        }
         match self.mode {
             Mode::Working => held.on_wish(me, now.instant.since(held.taken) >= self.timing.rest()),
-            Mode::OtherKeyForm | Mode::Draining | Mode::Drained => {
-                if let Some(asker) = held.row.wanted.clone().filter(|asker| asker != me) {
+            Mode::OtherKeyForm | Mode::ForeignWorker | Mode::Draining | Mode::Drained => {
+                let asker = held.row.wanted.clone().filter(|asker| asker != me && held.handover.heir().is_none());
+                if let Some(asker) = asker {
                     held.bequeath(asker);
                 }
             }
@@ -36,10 +40,34 @@ impl Coordinator {
             return;
         }
         self.mode = Mode::Draining;
-        if self.settings.longest_linger.is_zero() || !self.choose_heirs(now.instant) {
+        let is_bare = self.held.is_empty() && self.wishes.is_empty();
+        if is_bare || self.settings.longest_linger.is_zero() || !self.choose_heirs(now.instant) {
             return self.stop_all();
         }
         self.linger_until = Some(now.instant.after(self.timing.linger(self.settings.longest_linger)));
+        self.withdraw_wishes();
+        // What was seen may be old, and others may be leaving too.
+        self.scan.want(now.instant);
+    }
+
+    /// Names other heirs where one is seen to leave as well.
+    pub(super) fn review_heirs(&mut self, now: Instant) {
+        if self.is_lingering() {
+            self.choose_heirs(now);
+        }
+    }
+
+    /// Whether this worker ends, and reads on until its heirs know.
+    pub(super) const fn is_lingering(&self) -> bool {
+        self.linger_until.is_some()
+    }
+
+    /// A lease was given to this worker although it ends: whoever gave it did not know. It is passed on.
+    pub(super) fn pass_on(&mut self, key: &LeaseKey, now: Instant) {
+        if self.is_lingering() {
+            self.choose_heirs(now);
+        }
+        self.release_unstarted(key);
     }
 
     /// Names the next owner of each held lease, the least loaded first; false if there is none to be seen.
@@ -51,9 +79,9 @@ impl Coordinator {
         let keys: Vec<LeaseKey> = self.held.iter().map(|(key, _)| key.clone()).collect();
         for key in &keys {
             let Some(held) = self.held.get_mut(key) else { continue };
-            let settled = held.handover.heir().or(held.row.wanted.as_ref()).filter(|heir| loads.contains_key(heir));
+            let wish = held.handover.heir().or(held.row.wanted.as_ref()).filter(|heir| loads.contains_key(heir));
             let least = || loads.iter().min_by_key(|(_, load)| **load).map(|(worker, _)| worker);
-            let Some(heir) = settled.or_else(least).cloned() else { continue };
+            let Some(heir) = wish.or_else(least).cloned() else { continue };
             *loads.entry(heir.clone()).or_default() += 1;
             held.bequeath(heir);
         }
@@ -64,7 +92,9 @@ impl Coordinator {
     fn loads_of_others(&self, now: Instant) -> BTreeMap<WorkerId, usize> {
         let me = self.me();
         let leases = self.leases(now);
-        let mut loads: BTreeMap<WorkerId, usize> = BTreeMap::new();
+        let asked = |at: &Instant| now.since(*at) < self.timing.rest();
+        let askers = self.askers.iter().filter(|(_, at)| asked(at));
+        let mut loads: BTreeMap<WorkerId, usize> = askers.map(|(asker, _)| (asker.clone(), 0)).collect();
         let mut staying = BTreeSet::new();
         for lease in leases.iter().filter(|lease| lease.is_open()) {
             let Some(owner) = lease.live_owner(me) else { continue };
@@ -117,9 +147,9 @@ impl Coordinator {
     }
 
     pub(super) fn end_drain(&mut self) {
-        if self.mode == Mode::Draining && self.held.is_empty() && self.takes.is_empty() {
+        let has_nothing = self.held.is_empty() && self.takes.is_empty();
+        if self.mode == Mode::Draining && has_nothing && !self.is_lingering() {
             self.mode = Mode::Drained;
-            self.linger_until = None;
             self.commands.push_back(Command::Drained);
         }
     }

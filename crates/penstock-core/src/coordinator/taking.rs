@@ -60,11 +60,13 @@ impl Coordinator {
         }
         // A scan shows a held row as it was some time ago; our own write knows better.
         for (_, held) in self.held.iter() {
-            self.table.record(held.row.clone(), now.instant);
+            self.table.correct(&held.row, now.instant);
         }
         self.cooling.retain(|_, until| *until > now.instant);
         self.stop_for(others);
+        self.look_for_foreign(now.instant);
         self.review_wishes(started, now.instant);
+        self.review_heirs(now.instant);
         self.survey(now);
         self.audit_coverage(now.instant);
         self.ask_hash_ranges(now.instant);
@@ -113,11 +115,16 @@ impl Coordinator {
         let caps = limits.max_leases.filter(|_| limits.are_too_small(workers, open));
         let caps = caps.map(|max_leases| (workers, max_leases, open));
         let (choice, overdue) = match self.mode {
-            Mode::Working => {
+            Mode::Working if self.is_alone() => {
                 let choice = assignment::choose(&leases, self.me(), limits, &mut random);
                 (choice, self.unanswered(now.instant))
             }
-            Mode::OtherKeyForm | Mode::Draining | Mode::Drained => (Choice::default(), Vec::new()),
+            Mode::Draining if self.is_lingering() => {
+                (Choice { take: self.given(&leases), want: Vec::new() }, Vec::new())
+            }
+            Mode::Working | Mode::OtherKeyForm | Mode::ForeignWorker | Mode::Draining | Mode::Drained => {
+                (Choice::default(), Vec::new())
+            }
         };
         self.unowned = unowned;
         self.report(scanned);
@@ -166,6 +173,9 @@ impl Coordinator {
 
     /// Whether this worker lists shards and keeps the rows in order.
     pub(super) fn leads(&self, now: Instant) -> bool {
+        if !self.is_alone() {
+            return false;
+        }
         // Owners of completed leases count, as with the KCL, but nobody whose every row stands still.
         let alive = self.leases(now).into_iter().filter(|lease| lease.mine || !lease.expired);
         let owners: BTreeSet<&WorkerId> = alive.filter_map(|lease| lease.row.owner.as_ref()).collect();
@@ -234,7 +244,7 @@ impl Coordinator {
         if self.mode == Mode::Working && self.streams.is_served(&key) {
             self.open_gate(&key, now);
         } else {
-            self.release_unstarted(&key);
+            self.pass_on(&key, now);
         }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::api::{Command, Report};
+use super::assignment::Lease;
 use super::{Coordinator, Mode};
 use crate::ids::{LeaseKey, WorkerId};
 use crate::lease::{LeaseRow, LeaseWant};
@@ -35,7 +36,19 @@ impl Coordinator {
         self.wishes.insert(key.clone(), Wish { owner, over: None, stood: false });
     }
 
+    /// Takes back the wishes that nobody has answered, as this worker ends: each is replaced by one of the holder itself.
+    pub(super) fn withdraw_wishes(&mut self) {
+        for (key, Wish { owner, .. }) in &self.wishes {
+            let before = Some(self.settings.worker.clone());
+            let want = LeaseWant { key: key.clone(), owner: owner.clone(), before, wanted: owner.clone() };
+            self.commands.push_back(Command::WantLease(want));
+        }
+    }
+
     pub(super) fn on_wanted(&mut self, key: &LeaseKey, stands: Option<bool>, now: Instant) {
+        if self.is_draining() {
+            return;
+        }
         let Some(wish) = self.wishes.get_mut(key) else { return };
         match stands {
             // The row is another one than we thought: look at it again before asking again.
@@ -120,13 +133,21 @@ impl Coordinator {
         moved || self.refused.get(key).is_some_and(|until| *until > now)
     }
 
-    /// Notes which leases have another owner than before.
+    /// Notes which leases have another owner than before, or none.
     pub(super) fn note_moves(&mut self, rows: &[LeaseRow], now: Instant) {
         for row in rows {
             let before = self.table.get(&row.key).map(|observed| &observed.row);
             if row.owner.is_some() && before.is_some_and(|before| before.owner != row.owner) {
                 self.moved.insert(row.key.clone(), now);
             }
+            let is_released = row.owner.is_none() && row.checkpoint != Position::ShardEnd;
+            if is_released && before.is_some_and(|before| before.owner.is_some()) {
+                self.released = Some(now);
+            }
+        }
+        // Whoever has a lease is seen by that, and by that it is seen to be gone.
+        for owner in rows.iter().filter_map(|row| row.owner.as_ref()) {
+            self.askers.remove(owner);
         }
         let rest = self.timing.rest();
         self.moved.retain(|_, moved| now.since(*moved) < rest);
@@ -135,7 +156,7 @@ impl Coordinator {
 
     /// Scans more often while a release is likely; for a single cause only so long.
     pub(super) fn hasten_scan(&mut self, now: Instant) {
-        if self.mode != Mode::Working || self.scan.begun.is_some() {
+        if !(self.mode == Mode::Working || self.is_lingering()) || self.scan.begun.is_some() {
             return;
         }
         let expected: Vec<LeaseKey> = self.expected_releases(now);
@@ -143,10 +164,20 @@ impl Coordinator {
         let since = |key: &LeaseKey| before.get(key).copied().unwrap_or(now);
         self.expected = expected.into_iter().map(|key| (key.clone(), since(&key))).collect::<BTreeMap<_, _>>();
         let patience = self.timing.patience();
-        if self.expected.values().any(|since| now.since(*since) < patience) {
+        // Who releases one lease may be about to release others.
+        let is_leaving = self.released.is_some_and(|released| now.since(released) < self.timing.failover() / 2);
+        if is_leaving || self.expected.values().any(|since| now.since(*since) < patience) {
             let at = now.after(self.timing.quick_scan(self.scan_took));
             self.scan.due = self.scan.due.min(at);
         }
+    }
+
+    /// The leases that were given to this worker and are held by nobody.
+    pub(super) fn given(&self, leases: &[Lease<'_>]) -> Vec<LeaseKey> {
+        let me = Some(self.me());
+        let is_given = |row: &LeaseRow| row.owner.as_ref().or(row.granted.as_ref()) == me;
+        let given = leases.iter().filter(|lease| lease.is_open() && !lease.mine && is_given(lease.row));
+        given.map(|lease| lease.row.key.clone()).collect()
     }
 
     /// The leases that are or may soon be free for this worker.
@@ -154,7 +185,8 @@ impl Coordinator {
         let me = self.me();
         let is_expected = |row: &LeaseRow| {
             let asked = self.wishes.get(&row.key).is_some_and(|wish| wish.over.is_some());
-            row.owner.is_none() || row.granted.as_ref() == Some(me) || asked
+            let free = row.owner.is_none() && self.mode == Mode::Working;
+            free || row.granted.as_ref() == Some(me) || asked
         };
         let leases = self.leases(now).into_iter().filter(|lease| lease.is_open() && !lease.mine && !lease.barred);
         leases.map(|lease| lease.row).filter(|row| is_expected(row)).map(|row| row.key.clone()).collect()

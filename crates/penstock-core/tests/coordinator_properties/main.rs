@@ -4,13 +4,15 @@
 
 mod world;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use world::{Plan, World};
 
 fn plans() -> impl Strategy<Value = Plan> {
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (any::<u64>(), 1..5_usize, 1..7_u32, 0..30_u64, 0..4_usize, flags).prop_map(
-        |(seed, workers, shards, fault_percent, reshards, (intents, steals, pauses, kills))| Plan {
+        |(seed, workers, shards, fault_percent, reshards, (intents, steals, pauses, kills, drains, deaf))| Plan {
             seed,
             workers,
             shards,
@@ -20,6 +22,8 @@ fn plans() -> impl Strategy<Value = Plan> {
             steals,
             pauses,
             kills,
+            drains,
+            deaf,
         },
     )
 }
@@ -56,10 +60,37 @@ fn a_world_repeats_exactly() {
             steals: true,
             pauses: true,
             kills: true,
+            drains: true,
+            deaf: false,
         });
         world.trace = Some(Vec::new());
         world.run_with_faults();
         world.trace
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn what_has_settled_is_read_again_at_once_while_workers_are_replaced_one_by_one() {
+    for seed in 0..30 {
+        let mut world = World::new(Plan {
+            seed,
+            workers: 3,
+            shards: 6,
+            fault_percent: 0,
+            reshards: 0,
+            intents: seed % 2 == 0,
+            steals: true,
+            pauses: false,
+            kills: false,
+            drains: true,
+            deaf: false,
+        });
+        world.deploy();
+        world.settle();
+        world.check_shares();
+        assert_eq!(world.forced, 0, "seed {seed}");
+        // A scan takes up to 180 ms here, so that quick ones follow each other within 900.
+        assert!(world.longest_silence < Duration::from_millis(1_400), "seed {seed}: {:?}", world.longest_silence);
+    }
 }

@@ -40,6 +40,10 @@ pub(crate) struct Plan {
     pub(crate) steals: bool,
     pub(crate) pauses: bool,
     pub(crate) kills: bool,
+    /// Whether workers that are replaced end in order, naming heirs, rather than being killed.
+    pub(crate) drains: bool,
+    /// Whether the first worker never sees a wish, as one that is none of ours.
+    pub(crate) deaf: bool,
 }
 
 pub(crate) struct World {
@@ -52,6 +56,17 @@ pub(crate) struct World {
     table: BTreeMap<LeaseKey, LeaseRow>,
     /// The take by which each owned row was taken last.
     tenures: BTreeMap<LeaseKey, Tenure>,
+    /// Since when the wish in a row has stood there, and whose it is.
+    wishes: BTreeMap<LeaseKey, (WorkerId, Instant)>,
+    /// Since when shards are not read although they were and have settled, and the longest that one was not.
+    unread: BTreeMap<LeaseKey, Instant>,
+    pub(crate) longest_silence: Duration,
+    /// How often leases changed hands.
+    pub(crate) moves: usize,
+    /// Tenures that were ended by force: their workers may believe in them for a renewal interval more.
+    robbed: BTreeSet<(usize, LeaseToken)>,
+    /// How often a lease was taken by force.
+    pub(crate) forced: usize,
     /// Shards whose end was stored once.
     ended: BTreeSet<ShardId>,
     shards: BTreeMap<ShardId, ShardListing>,
@@ -74,6 +89,7 @@ struct Worker {
     takes: BTreeMap<LeaseKey, WriteId>,
     running: BTreeMap<LeaseToken, Running>,
     drained: bool,
+    leaving: bool,
 }
 
 /// The tasks of one shard.
@@ -86,6 +102,8 @@ struct Running {
     intent: Option<Bytes>,
     waiting: Option<Waiting>,
     settled: u64,
+    /// Until when what was read is told.
+    read_until: Instant,
     draining: bool,
 }
 
@@ -131,6 +149,12 @@ impl World {
             faults: true,
             table: BTreeMap::new(),
             tenures: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            longest_silence: Duration::ZERO,
+            moves: 0,
+            robbed: BTreeSet::new(),
+            forced: 0,
             ended: BTreeSet::new(),
             shards: (0..plan.shards)
                 .map(|number| listing(number, &[]))
@@ -159,6 +183,14 @@ impl World {
         world
     }
 
+    /// Replaces the first workers one after the other, as a rolling deploy does.
+    pub(crate) fn deploy(&mut self) {
+        for index in 0..self.plan.workers {
+            self.schedule(30_000 * (index as u64 + 1), Item::Kill(index));
+        }
+        self.run_until(self.now.after(FAULTY));
+    }
+
     pub(crate) fn run_with_faults(&mut self) {
         self.run_until(self.now.after(FAULTY));
     }
@@ -167,6 +199,22 @@ impl World {
     pub(crate) fn settle(&mut self) {
         self.faults = false;
         self.run_until(self.now.after(Duration::from_secs(220)));
+        // A shard that ends makes leases move, and one that moves is read by nobody for a moment.
+        let moving = |world: &Self| (world.moves, world.ended.len(), world.living_wishes());
+        for _ in 0..10 {
+            let before = moving(self);
+            self.run_until(self.now.after(Duration::from_secs(40)));
+            if moving(self) == before && self.living_wishes() == 0 {
+                return;
+            }
+        }
+        panic!("it does not come to rest: {:?}", moving(self));
+    }
+
+    /// The wishes of workers that live; nobody answers those of others if the holder cannot see them.
+    fn living_wishes(&self) -> usize {
+        let is_alive = |wanted: &WorkerId| self.alive().any(|index| worker_id(index) == *wanted);
+        self.wishes.values().filter(|(wanted, _)| is_alive(wanted)).count()
     }
 
     /// Every open shard is read by one worker, and no worker has two more than another.
@@ -194,7 +242,9 @@ impl World {
         }
         self.run_until(self.now.after(Duration::from_secs(30)));
         assert!(self.workers.iter().all(|worker| worker.drained || !worker.alive));
-        assert!(self.table.values().all(|row| row.owner.is_none()));
+        // A lease may have been assigned to a worker that ended before it looked.
+        let held = self.table.keys().filter(|key| self.tenures.contains_key(*key));
+        assert_eq!(held.count(), 0);
     }
 
     fn alive(&self) -> impl Iterator<Item = usize> {
@@ -215,7 +265,7 @@ impl World {
                 initial_position: InitialPosition::TrimHorizon,
             }],
             mode: LeaseMode::Peer,
-            longest_linger: Duration::ZERO,
+            longest_linger: if self.plan.drains { Duration::from_secs(6) } else { Duration::ZERO },
             seed: self.random.next_u64(),
         };
         self.workers.push(Worker {
@@ -226,6 +276,7 @@ impl World {
             takes: BTreeMap::new(),
             running: BTreeMap::new(),
             drained: false,
+            leaving: false,
         });
         let delay = self.below(3_000);
         self.schedule(delay, Item::Deliver(index, Box::new(Event::Tick)));
@@ -278,7 +329,9 @@ impl World {
             }
             Item::Step(index, token) => self.step(index, token),
             Item::Stopped(index, token) => {
-                self.workers[index].running.remove(&token);
+                if let Some(running) = self.workers[index].running.remove(&token) {
+                    self.unread.insert(running.key, self.now);
+                }
                 self.deliver(index, Event::ShardStopped { token });
             }
             Item::Arrive(index, request, answered) => self.arrive(index, *request, answered),
@@ -289,7 +342,12 @@ impl World {
                 self.workers[index].paused_until = self.now.after(pause);
             }
             Item::Kill(index) => {
-                self.workers[index].alive = false;
+                if self.plan.drains {
+                    self.workers[index].leaving = true;
+                    self.deliver(index, Event::DrainRequested);
+                } else {
+                    self.workers[index].alive = false;
+                }
                 self.start_worker();
             }
         }
@@ -326,7 +384,7 @@ impl World {
             Command::DeleteLease { key, counter } => self.send(index, Request::Delete(key, counter)),
             Command::WriteLease { id, write } => {
                 let worker = &mut self.workers[index];
-                let tenure = if matches!(write.change.owner, Field::Set(_)) {
+                let tenure = if is_take(index, &write) {
                     worker.takes.insert(write.key.clone(), id);
                     None
                 } else {
@@ -343,7 +401,10 @@ impl World {
             }
             Command::Answer { token, answer } => self.answered(index, token, answer),
             Command::Report(_) => {}
-            Command::Drained => self.workers[index].drained = true,
+            Command::Drained => {
+                self.workers[index].drained = true;
+                self.workers[index].alive &= !self.workers[index].leaving;
+            }
         }
     }
 
@@ -359,8 +420,12 @@ impl World {
             intent: row.intent,
             waiting: None,
             settled: 0,
+            read_until: self.now,
             draining: false,
         };
+        if let Some(since) = self.unread.remove(&running.key) {
+            self.longest_silence = self.longest_silence.max(self.now.since(since));
+        }
         self.workers[index].running.insert(token, running);
         self.schedule(10, Item::Step(index, token));
     }
@@ -411,7 +476,7 @@ impl World {
         } else {
             running.settled = running.settled.max(running.position()) + dice % 3;
             let settled = (running.settled > 0).then(|| (at(running.settled), UnixMillis(1)));
-            let progress = Progress { settled, lag: Some(dice), read: Some(dice * 1000), urgent: dice < 10 };
+            let progress = Progress { settled, lag: Some(dice), read: Some(running.read(self.now)), urgent: dice < 10 };
             self.deliver(index, Event::ShardProgressed { token, progress });
         }
     }
@@ -524,6 +589,11 @@ impl World {
         let key = want.key.clone();
         let stands = match self.table.get_mut(&key) {
             Some(row) if want.holds(row) => {
+                if want.wanted == want.owner {
+                    self.wishes.remove(&want.key);
+                } else {
+                    self.wishes.insert(want.key, (want.wanted.clone(), self.now));
+                }
                 row.wanted = Some(want.wanted);
                 true
             }
@@ -547,15 +617,15 @@ impl World {
     }
 
     fn write(&mut self, index: usize, id: WriteId, write: &LeaseWrite, tenure: Option<Tenure>) -> WriteOutcome {
-        let Some(before) = self.table.get(&write.key) else { return WriteOutcome::Conflict(None) };
+        let Some(before) = &self.table.get(&write.key).cloned() else { return WriteOutcome::Conflict(None) };
         if !write.expect.holds(before) {
             return WriteOutcome::Conflict(Some(Box::new(before.clone())));
         }
-        let after = write.change.apply(before);
+        let mut after = write.change.apply(before);
         assert!(after.counter > before.counter, "the counter of {} falls", write.key);
         assert!(after.checkpoint >= before.checkpoint, "the checkpoint of {} goes back", write.key);
-        if matches!(write.change.owner, Field::Set(_)) {
-            self.check_single_owner(index, &write.key);
+        if is_take(index, write) {
+            self.check_single_owner(index, before);
             self.tenures.insert(write.key.clone(), Tenure(index, id));
         } else {
             assert_eq!(
@@ -565,24 +635,47 @@ impl World {
                 write.key
             );
         }
-        if after.owner.is_none() {
+        if after.owner != Some(worker_id(index)) {
             self.tenures.remove(&write.key);
+        }
+        if before.owner != after.owner && after.owner.is_some() {
+            self.moves += 1;
+        }
+        if after.wanted.is_none() {
+            self.wishes.remove(&write.key);
+        }
+        if let Some(granted) = &after.granted {
+            let mine = after.owner.as_ref().is_none_or(|owner| *owner == worker_id(index));
+            assert!(mine && *granted != worker_id(index), "{} is granted away by somebody else", write.key);
         }
         if after.checkpoint == Position::ShardEnd && self.ended.insert(write.key.shard_id()) {
             self.schedule(40_000, Item::Trim(write.key.shard_id()));
         }
         self.table.insert(write.key.clone(), after.clone());
+        if self.plan.deaf && index == 0 {
+            after.wanted = None;
+        }
         WriteOutcome::Applied(Box::new(after))
     }
 
-    /// Whoever loses a lease that was not stolen has stopped believing in it.
-    fn check_single_owner(&self, taker: usize, key: &LeaseKey) {
-        for index in self.alive().filter(|index| *index != taker && !self.plan.steals) {
-            // A shard that asked for its release or its end delivers no more.
-            let delivers = |running: &Running| !matches!(running.waiting, Some(Waiting::Other));
-            let believes = |running: &Running| running.key == *key && running.until > self.now && delivers(running);
-            assert!(!self.workers[index].running.values().any(believes), "{key} has two live owners");
-        }
+    /// Whoever loses a lease has stopped believing in it, unless it is taken by force: its holder lives, and the taker's wish
+    /// has stood in the row for two renewals without an answer.
+    fn check_single_owner(&mut self, taker: usize, before: &LeaseRow) {
+        let key = &before.key;
+        let wish = self.wishes.get(key).filter(|(wanted, _)| before.owner.is_some() && *wanted == worker_id(taker));
+        let stood = wish.is_some_and(|(_, since)| self.now.since(*since) >= FAILOVER * 2 / 3);
+        let unanswered = stood && before.granted.is_none();
+        // A shard that asked for its release or its end delivers no more.
+        let delivers = |running: &Running| !matches!(running.waiting, Some(Waiting::Other));
+        let believes = |running: &Running| running.key == *key && running.until > self.now && delivers(running);
+        let others = self.alive().filter(|index| *index != taker);
+        let running = others.flat_map(|index| self.workers[index].running.iter().map(move |entry| (index, entry)));
+        let believers =
+            running.filter(|(_, (_, running))| believes(running)).map(|(index, (token, _))| (index, *token));
+        let believers: Vec<_> = believers.filter(|believer| !self.robbed.contains(believer)).collect();
+        assert!(believers.is_empty() || unanswered, "{key} has two live owners, {believers:?} and {taker}");
+        self.forced += believers.len();
+        self.robbed.extend(believers);
     }
 
     /// Splits a shard, or merges two.
@@ -618,6 +711,12 @@ impl Running {
         self.checkpoint.record().map_or(0, |position| position.sequence.as_str().parse().expect("small numbers"))
     }
 
+    /// The bytes read since this was asked last: each shard has a rate of its own, which stays.
+    fn read(&mut self, now: Instant) -> u64 {
+        let millis = now.since(std::mem::replace(&mut self.read_until, now)).as_millis() as u64;
+        millis * (20 + u64::from(number(&self.key.shard_id())) % 4 * 15)
+    }
+
     /// Intend, commit, intend, commit, at times both in one. Every batch is cut anew, as long as chance will have it.
     fn next_request(&mut self, dice: u64) -> ShardRequest {
         let from = self.checkpoint.clone();
@@ -648,6 +747,11 @@ fn failure(request: &Request, refused: bool) -> Event {
         }
         Request::Delete(key, _) => Event::LeaseDeleted { key: key.clone(), gone: None },
     }
+}
+
+/// Whether a write of this worker makes it the owner; one that names another hands the lease over.
+fn is_take(index: usize, write: &LeaseWrite) -> bool {
+    matches!(&write.change.owner, Field::Set(owner) if *owner == worker_id(index))
 }
 
 fn encode(from: u64, last: u64) -> Bytes {

@@ -2,6 +2,7 @@
 
 mod desk;
 mod drain;
+mod exclusive;
 mod handover;
 mod hierarchy;
 mod holding;

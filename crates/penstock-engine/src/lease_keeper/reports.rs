@@ -61,6 +61,12 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
             tracing::debug!(worker = %board.worker, leases, unowned, workers, "leases scanned");
             return Some(Consequence::First(FirstScan::Done));
         }
+        Report::WaitsForForeign { key, owner } => {
+            tracing::warn!(
+                worker = %board.worker, shard = %key, %owner,
+                "leases.mode is \"exclusive\" and a worker that is not penstock's is alive: nothing is taken until it has stopped"
+            );
+        }
         Report::ForeignWorker { key, owner } => {
             return Some(Consequence::Refuse(format!(
                 "leases.mode is \"exclusive\", and {owner}, a worker that is not penstock's, is at the lease {key}: stop it, \
