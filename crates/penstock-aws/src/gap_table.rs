@@ -14,15 +14,18 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use penstock_core::gap::{GapEntry, GapId};
 use penstock_core::ids::LeaseKey;
 use penstock_core::time::UnixMillis;
-use penstock_engine::ports::{GapLedger, SeamError, TableProblem};
+use penstock_engine::ports::{ErrorClass, GapLedger, SeamError, TableProblem};
 
 use crate::error::Place;
 use crate::lease_item::{Item, number, string};
-use crate::table::{Billing, Schema};
+use crate::table::{self, Billing, Schema};
 
 mod item;
 
 use item::{ACKNOWLEDGED, LEASE_KEY, NOTICED_AND_ID};
+
+/// What the name of the ledger's table has behind that of the lease table.
+const SUFFIX: &str = "-gaps";
 
 /// The gap ledger beside a lease table.
 #[derive(Debug, Clone)]
@@ -37,7 +40,7 @@ impl DynamoGapLedger {
     /// The ledger beside the lease table of that name, over a configuration that has its Region, endpoint and credentials.
     #[must_use]
     pub fn new(config: &SdkConfig, lease_table: &str, billing: Billing) -> Self {
-        let table = format!("{lease_table}-gaps");
+        let table = format!("{lease_table}{SUFFIX}");
         Self { client: Client::new(config), table, billing, place: Place::of(config) }
     }
 
@@ -117,6 +120,12 @@ impl DynamoGapLedger {
 #[async_trait]
 impl GapLedger for DynamoGapLedger {
     async fn prepare(&self) -> Result<(), TableProblem> {
+        if self.table.len() > table::MAX_NAME {
+            let longest = table::MAX_NAME - SUFFIX.len();
+            let message =
+                format!("the name is too long for a table; set leases.table to one of at most {longest} characters");
+            return Err(SeamError::new("DescribeTable", self.table.as_str(), ErrorClass::Rejected, message).into());
+        }
         let schema = Schema { partition: LEASE_KEY, sort: Some(NOTICED_AND_ID), foreign };
         schema.prepare(&self.client, &self.table, self.billing, &self.place).await
     }

@@ -10,6 +10,7 @@ use penstock_engine::ports::{ErrorClass, KclVersion, SeamError};
 
 use crate::error::Place;
 use crate::lease_item::{self as item, Item};
+use crate::table;
 
 const MIGRATION: &str = "Migration3.0";
 const TABLE_MIGRATION: &str = "TableMigration3.5";
@@ -19,12 +20,9 @@ const CLIENT_VERSION: &str = "cv";
 const TABLE_STATUS: &str = "tm";
 const COMPLETE: &str = "TABLE_MIGRATION_STATUS_COMPLETE";
 
-/// The longest name that a table can have.
-const MAX_TABLE_NAME: usize = 255;
-
 /// The coordinator table of an application's lease table; `None` if no table can have its name.
 fn coordinator_table(leases: &str) -> Option<String> {
-    Some(format!("{leases}-CoordinatorState")).filter(|name| name.len() <= MAX_TABLE_NAME)
+    Some(format!("{leases}-CoordinatorState")).filter(|name| name.len() <= table::MAX_NAME)
 }
 
 /// Looks in both tables. A coordinator table that is not there says nothing; one that may not be read is an error.

@@ -458,6 +458,21 @@ mod tests {
     }
 
     #[test]
+    fn a_foreign_pending_checkpoint_is_seen_with_its_state_and_without() {
+        let pending = |attributes: &[(&str, AttributeValue)]| {
+            let mut item = encode_new(&full_row());
+            item.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            let row = decoded(item);
+            assert_eq!(row.unknown, None, "it is none of the unknown");
+            row.foreign_pending
+        };
+        let plain = [(PENDING[0], string(SHARD_END)), (PENDING[1], number(0))];
+        let state = (PENDING[2], binary(&Bytes::from_static(b"state")));
+        let (without, with) = (pending(&plain), pending(&[plain[0].clone(), plain[1].clone(), state]));
+        assert!(without.is_some() && with.is_some() && with != without);
+    }
+
+    #[test]
     fn a_foreign_pending_checkpoint_is_seen_whatever_its_type() {
         let mut item = encode_new(&full_row());
         item.insert(PENDING[2].to_owned(), number(5));

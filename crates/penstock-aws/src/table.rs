@@ -23,6 +23,9 @@ pub enum Billing {
     Provisioned,
 }
 
+/// The longest name that a table can have.
+pub(crate) const MAX_NAME: usize = 255;
+
 /// The keys of a table, strings all.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schema {

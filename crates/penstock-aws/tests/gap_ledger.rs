@@ -153,6 +153,17 @@ async fn a_table_of_another_shape_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_name_too_long_is_said_with_what_would_fit() {
+    let (endpoint, account) = (dynamodb_local(), unique_account());
+    let config = config(&endpoint, &account).await;
+    let ledger = DynamoGapLedger::new(&config, &"x".repeat(251), Billing::PayPerRequest);
+    let Err(TableProblem::Unusable(error)) = ledger.prepare().await else { panic!("no table can have this name") };
+    assert_eq!(error.class, ErrorClass::Rejected);
+    assert!(error.message.contains("at most 250 characters"), "{error}");
+    DynamoGapLedger::new(&config, &"x".repeat(250), Billing::PayPerRequest).prepare().await.expect("it fits");
+}
+
+#[tokio::test]
 async fn a_ledger_that_is_not_there_is_an_error_that_names_it() {
     for (endpoint, account) in stores() {
         let ledger = ledger(&endpoint, &account).await;
