@@ -137,7 +137,7 @@ async fn a_table_of_another_shape_is_refused_with_what_to_do() {
             match table(&endpoint, &account).await.prepare().await {
                 Err(problem @ TableProblem::Foreign { .. }) => {
                     let line = problem.to_string();
-                    assert!(line.starts_with("clicks-to-s3 is not a lease table: its key is "), "{line}");
+                    assert!(line.starts_with("clicks-to-s3 cannot be used: its key is "), "{line}");
                     assert!(line.contains("set leases.table"), "{line}");
                 }
                 other => panic!("{shape}: {other:?}"),

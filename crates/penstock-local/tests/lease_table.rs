@@ -295,7 +295,7 @@ async fn a_file_that_is_not_sqlite_is_refused_and_left_alone() {
     std::fs::write(&path, &text).unwrap();
     let path_text = path.display();
     let expected = format!(
-        "foreign: {path_text} is not a lease table: it is not an SQLite file; move it away, or set leases.path to another file"
+        "foreign: {path_text} cannot be used: it is not an SQLite file; move it away, or set leases.path to another file"
     );
     assert_eq!(refusal(&path).await, expected);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);

@@ -76,8 +76,8 @@ pub enum KclVersion {
 /// Why a lease table cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TableProblem {
-    /// Something that is not a lease table stands under its name.
-    #[error("{table} is not a lease table: {problem}")]
+    /// Something that is not a lease table, or not a gap ledger, stands under its name.
+    #[error("{table} cannot be used: {problem}")]
     Foreign {
         /// The table or file.
         table: String,

@@ -46,7 +46,7 @@ impl Form {
     pub(crate) fn allowed(self) -> &'static str {
         match self {
             Self::Any | Self::Delimiter => "any text",
-            Self::TableName => "3 to 255 letters, digits, _ . -",
+            Self::TableName => "3 to 250 letters, digits, _ . -",
             Self::Label => "1 to 100 letters, digits, _ . -",
             Self::Region => "a Region, as in \"eu-central-1\"",
             Self::Url => "http:// or https://, host and port, as in \"http://127.0.0.1:4567\"",
@@ -67,7 +67,8 @@ impl Form {
     pub(crate) fn check(self, text: &str) -> Result<(), String> {
         match self {
             Self::Any | Self::Delimiter => Ok(()),
-            Self::TableName => name(text, 3, 255),
+            // DynamoDB takes 255; the gap ledger beside the table adds `-gaps`.
+            Self::TableName => name(text, 3, 250),
             Self::Label => name(text, 1, 100),
             Self::Region => region(text),
             Self::Url => url(text),

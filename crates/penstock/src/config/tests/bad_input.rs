@@ -165,7 +165,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "stdout",
         "[leases]\ntable = \"a b c\"",
-        "leases.table = \"a b c\" (p.toml:9): has the character ' '; allowed: 3 to 255 letters, digits, _ . -",
+        "leases.table = \"a b c\" (p.toml:9): has the character ' '; allowed: 3 to 250 letters, digits, _ . -",
     ),
     ("stdout", "[leases]\npath = \"\"", "leases.path = \"\" (p.toml:9): is empty; allowed: a path"),
     (
@@ -331,7 +331,7 @@ fn what_is_required_is_missed_and_everything_is_said_at_once() {
     assert_eq!(
         refused(""),
         [
-            "application.name: is required; allowed: 3 to 255 letters, digits, _ . -",
+            "application.name: is required; allowed: 3 to 250 letters, digits, _ . -",
             "source.streams: is required; allowed: a list, each entry a name of 1 to 128 letters, digits, _ . - or a stream's ARN",
             "sink.type: is required; allowed: s3, directory, firehose, stdout",
         ]
