@@ -1,5 +1,8 @@
 //! Leases that change hands in order: between running workers, and at the end of one.
 
+use penstock_core::coordinator::api::LeaseMode;
+use penstock_core::ids::WorkerId;
+
 use super::*;
 
 /// The longest time for which a shard was not read, from `from` until now.
@@ -143,4 +146,23 @@ fn the_first_answer_of_a_tenure_ends_its_silence() {
     assert_eq!(answered(Some(Silence::Left(UnixMillis(48_500)))), Some(Duration::from_millis(1_500)));
     assert_eq!(answered(Some(Silence::Left(UnixMillis(60_000)))), Some(Duration::ZERO), "its clock is ahead");
     assert_eq!(answered(Some(Silence::Unheard(Instant::from_nanos(80_000_000_000)))), Some(Duration::from_secs(10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_exclusive_mode_a_foreign_worker_ends_this_one_in_order() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    let mut settings = settings("w-1");
+    settings.leases.mode = LeaseMode::Exclusive;
+    let worker = world.start(SinkPort::Objects(world.objects.clone()), false, settings);
+    until("the lease", || worker.status.snapshot().shards.len() == 1).await;
+    {
+        let mut rows = world.table.rows.lock().unwrap();
+        let row = rows.get_mut(&LeaseKey::new(SHARD)).unwrap();
+        row.owner = Some(WorkerId::new("java"));
+        row.counter = row.counter.next();
+    }
+    let exit = tokio::time::timeout(Duration::from_secs(60), worker.run).await.unwrap().unwrap().unwrap();
+    let Exit::Refused { problem } = exit else { panic!("{exit:?}") };
+    assert!(problem.contains("java"), "{problem}");
 }
