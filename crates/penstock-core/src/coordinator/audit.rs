@@ -60,6 +60,7 @@ impl Coordinator {
             let Some(stream) = self.streams.get_mut(index) else { continue };
             let wanted = leads || stream.listing_wanted || !self.table.knows_stream(&stream.settings);
             if stream.recreated || !wanted {
+                stream.failures = 0;
                 stream.audit.due = self.timing.next_audit(now, &mut self.random);
             } else if under_way < CONCURRENT_LISTINGS {
                 under_way += 1;
@@ -82,10 +83,12 @@ impl Coordinator {
         if self.mode == Mode::Working && (unread || self.leads(now.instant)) {
             self.sync(index, now);
             self.delete_useless(index);
+        } else if let Some(stream) = self.streams.get_mut(index) {
+            stream.failures = 0;
         }
-        if let Some(listing) = self.streams.get(index).and_then(|stream| stream.looks.latest.as_ref()) {
+        if let Some(stream) = self.streams.get(index) {
             let other = |key: &LeaseKey| self.streams.index_of(key) != Some(index);
-            self.table.retain_vanished(|key| other(key) || listing.lists(&key.shard_id()));
+            self.table.retain_vanished(|key| other(key) || !stream.looks.miss(&key.shard_id()));
         }
         self.tell_hash_ranges(index);
         self.open_gates(now.instant);

@@ -71,7 +71,7 @@ impl Looks {
     }
 
     /// Whether neither of two listings shows a shard.
-    fn miss(&self, shard: &ShardId) -> bool {
+    pub(super) fn miss(&self, shard: &ShardId) -> bool {
         let missing = |listing: &Option<Listing>| listing.as_ref().is_some_and(|listing| !listing.lists(shard));
         missing(&self.latest) && missing(&self.before)
     }

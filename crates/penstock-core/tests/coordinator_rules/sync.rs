@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::desk::*;
-use penstock_core::coordinator::api::{InitialPosition, Report, StreamIndex};
+use penstock_core::coordinator::api::{Event, InitialPosition, Report, StreamIndex};
 use penstock_core::ids::HashRange;
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
@@ -46,7 +46,7 @@ fn an_incomplete_listing_makes_no_first_rows_and_is_told_when_it_stays() {
 #[test]
 fn a_listing_that_fails_is_asked_for_less_and_less_often() {
     let mut desk = Desk::new(settings());
-    desk.handle(penstock_core::coordinator::api::Event::Tick);
+    desk.handle(Event::Tick);
     let answered = desk.listings;
     let no_list = |desk: &mut Desk| {
         desk.mute = true;
@@ -56,7 +56,7 @@ fn a_listing_that_fails_is_asked_for_less_and_less_often() {
     for _ in 0..8 {
         desk.run_for(33 * SECOND);
         for _ in std::mem::take(&mut desk.unheard) {
-            let event = penstock_core::coordinator::api::Event::ShardsListed { stream: StreamIndex(0), shards: None };
+            let event = Event::ShardsListed { stream: StreamIndex(0), shards: None };
             desk.handle(event);
         }
     }
@@ -119,6 +119,49 @@ fn a_worker_that_does_not_lead_does_not_audit() {
         desk.run_for(SECOND);
     }
     assert_eq!((holes(&desk), desk.listings), (Vec::new(), 0));
+}
+
+#[test]
+fn a_worker_that_does_not_lead_lists_again_soon_after_listings_failed() {
+    let mut desk = Desk::new(settings());
+    desk.put(row(4, &[2], Position::TrimHorizon));
+    desk.put(owned(5, "a"));
+    desk.put(owned(6, "zzz"));
+    desk.shards = vec![shard(4, &[2]), shard(5, &[]), shard(6, &[])];
+    desk.mute = true;
+    let (mut failures, mut live) = (0, 0);
+    let mut second = |desk: &mut Desk| {
+        live += 1;
+        [5, 6].into_iter().for_each(|number| desk.row_mut(number).lag = Some(live));
+        desk.run_for(SECOND);
+    };
+    while failures < 3 {
+        second(&mut desk);
+        for _ in std::mem::take(&mut desk.unheard) {
+            failures += 1;
+            desk.handle(Event::ShardsListed { stream: StreamIndex(0), shards: None });
+        }
+    }
+    desk.mute = false;
+    (0..12).for_each(|_| second(&mut desk));
+    assert!(desk.started(4).is_some(), "after {} listings", desk.listings);
+}
+
+#[test]
+fn a_vanished_row_is_remembered_over_one_listing_that_lacks_its_shard() {
+    let mut desk = Desk::new(settings());
+    desk.shards = vec![shard(0, &[]), shard(1, &[])];
+    desk.run_for(40 * SECOND);
+    let whole = std::mem::replace(&mut desk.shards, vec![shard(0, &[])]);
+    desk.table.remove(&key(1));
+    let listings = desk.listings;
+    while desk.listings == listings {
+        desk.run_for(SECOND);
+    }
+    desk.shards = whole;
+    desk.run_for(40 * SECOND);
+    assert!(desk.table.contains_key(&key(1)));
+    assert_eq!(desk.gaps.len(), 1);
 }
 
 #[test]
