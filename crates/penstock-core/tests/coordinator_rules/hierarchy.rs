@@ -179,6 +179,17 @@ fn a_child_beyond_trim_horizon_shows_that_its_parents_are_done() {
 }
 
 #[test]
+fn a_nephew_that_has_moved_shows_that_the_parent_is_done() {
+    let mut desk = Desk::new(settings());
+    desk.put(row(2, &[0], START));
+    desk.put(row(3, &[1], Position::After(at(7))));
+    desk.shards = vec![closed(0, &[]), closed(1, &[0]), shard(2, &[0]), shard(3, &[1])];
+    desk.run_for(2 * SECOND);
+    assert!(desk.started(2).is_some(), "3 moved after 1 ended, and 1 after 0");
+    assert!(desk.created.is_empty(), "0 and 1 are not read again");
+}
+
+#[test]
 fn a_sibling_that_has_moved_shows_that_the_parent_is_done_and_one_at_latest_does_not() {
     for (sibling, starts) in [(Position::After(at(7)), true), (Position::Latest, false)] {
         let mut desk = Desk::new(settings());
