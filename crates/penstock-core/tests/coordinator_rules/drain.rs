@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::desk::*;
-use penstock_core::coordinator::api::{Event, LossReason, Report, ShardRequest, StopReason, WriteResult};
+use penstock_core::coordinator::api::{
+    CoordinatorSettings, Event, LossReason, Report, ShardRequest, StopReason, WriteResult,
+};
+use penstock_core::ids::WorkerId;
 use penstock_core::position::Position;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -104,4 +107,64 @@ fn a_shard_that_ends_during_a_drain_ends() {
     assert_eq!(desk.row(0).checkpoint, Position::ShardEnd);
     assert!(desk.drained());
     assert_eq!(desk.row(1).owner, None);
+}
+
+/// A worker that holds what it took long ago, `lone` beside others that have `theirs`, and lingers when it ends.
+fn beside_others(lone: &[u32], theirs: &[(u32, &str)]) -> Desk {
+    let mut desk = Desk::new(CoordinatorSettings { longest_linger: 10 * SECOND, ..settings() });
+    lone.iter().for_each(|number| desk.put(row(*number, &[], Position::TrimHorizon)));
+    theirs.iter().for_each(|(number, owner)| desk.put(owned(*number, owner)));
+    desk.deaf = true;
+    desk.run_for(SECOND);
+    assert_eq!(desk.coordinator.held(), lone.len());
+    desk
+}
+
+#[test]
+fn a_worker_that_ends_names_balanced_heirs_and_reads_on_until_they_know() {
+    let mut desk = beside_others(&[0, 1], &[(5, "b"), (6, "c"), (7, "c"), (8, "c")]);
+    let held = desk.started(0).unwrap();
+    desk.handle(Event::DrainRequested);
+    let granted: Vec<_> = (0..2).map(|number| desk.row(number).granted.clone().unwrap()).collect();
+    let to_b = granted.iter().filter(|heir| heir.as_str() == "b").count();
+    assert_eq!(to_b, 2, "three each in the end");
+    assert_eq!((&desk.row(0).owner, desk.stopped(held.token)), (&Some(me()), None));
+    desk.run_for(5 * SECOND);
+    assert_eq!(desk.stopped(held.token), None, "a scan of theirs may take so long to come");
+    desk.run_for(SECOND);
+    assert_eq!(desk.stopped(held.token), Some(StopReason::Drain));
+    for number in 0..2 {
+        let token = desk.started(number).unwrap().token;
+        desk.handle(Event::ShardStopped { token });
+        let row = desk.row(number);
+        assert_eq!((&row.owner, &row.granted), (&None, &Some(granted[number as usize].clone())));
+        assert!(row.left.is_some());
+    }
+    assert!(desk.drained());
+}
+
+#[test]
+fn a_worker_that_is_seen_to_leave_is_no_heir() {
+    let mut desk = beside_others(&[0], &[(5, "b"), (6, "c"), (7, "c")]);
+    desk.row_mut(5).granted = Some(WorkerId::new("c"));
+    desk.handle(Event::DrainRequested);
+    assert_eq!(desk.row(0).granted, Some(WorkerId::new("c")), "a look at the table comes first");
+}
+
+#[test]
+fn what_is_given_to_a_worker_that_ends_is_passed_on() {
+    let mut desk = beside_others(&[0], &[(5, "b")]);
+    desk.handle(Event::DrainRequested);
+    desk.put(owned(6, "me-01234567"));
+    desk.run_for(5 * SECOND);
+    assert_eq!((&desk.row(6).owner, &desk.row(6).granted), (&None, &Some(WorkerId::new("b"))));
+    assert!(desk.started(6).is_none());
+}
+
+#[test]
+fn a_worker_without_others_does_not_linger() {
+    let mut desk = beside_others(&[0], &[]);
+    let held = desk.started(0).unwrap();
+    desk.handle(Event::DrainRequested);
+    assert_eq!((desk.stopped(held.token), &desk.row(0).granted), (Some(StopReason::Drain), &None));
 }

@@ -328,3 +328,22 @@ fn statuses_show_the_table_as_last_seen_or_written() {
     assert!(status.held && status.intent_open && !status.waits_for_parents);
     assert_eq!((&status.owner, status.hash_range), (&Some(me()), Some(RANGE)));
 }
+
+#[test]
+fn throughput_is_recorded_smoothed_and_only_where_something_was_told_of_it() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.run_for(4 * SECOND);
+    assert_eq!(desk.row(0).throughput, None);
+    let mut rates = Vec::new();
+    for _ in 0..60 {
+        let read = Progress { read: Some(102_400), ..Progress::default() };
+        desk.handle(Event::ShardProgressed { token: held.token, progress: read });
+        desk.run_for(SECOND);
+        rates.push(desk.row(0).throughput.map_or(0.0, penstock_core::throughput::Throughput::kib_per_second));
+    }
+    assert!((80.0..120.0).contains(&rates[59]), "{rates:?}");
+    desk.run_for(4 * SECOND);
+    let last = desk.row(0).throughput;
+    desk.run_for(20 * SECOND);
+    assert_eq!(desk.row(0).throughput, last, "nothing more was told");
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::desk::*;
 use penstock_core::coordinator::api::{Command, InitialPosition, Report, WriteResult};
-use penstock_core::coordinator::api::{Event, StreamIndex};
+use penstock_core::coordinator::api::{CoordinatorSettings, Event, StreamIndex};
 use penstock_core::ids::WorkerId;
 use penstock_core::lease::{Field, Scan, UnreadableRow};
 use penstock_core::position::Position;
@@ -192,4 +192,39 @@ fn a_worker_that_cannot_see_the_table_goes_on_looking() {
     desk.blind = false;
     desk.run_for(10 * SECOND);
     assert!(desk.started(0).is_some());
+}
+
+#[test]
+fn a_killed_workers_shard_is_taken_within_one_and_a_half_failover_times_of_its_last_write() {
+    let mut desk = Desk::new(settings());
+    desk.put(owned(0, "other"));
+    desk.shards = vec![shard(0, &[])];
+    for _ in 0..7 {
+        desk.row_mut(0).counter = desk.row(0).counter.next();
+        desk.run_for(3 * SECOND);
+    }
+    desk.row_mut(0).counter = desk.row(0).counter.next();
+    desk.run_for(15 * SECOND);
+    assert!(desk.started(0).is_some());
+}
+
+#[test]
+fn scans_come_often_while_something_is_free_and_not_for_ever() {
+    let mut desk = Desk::new(CoordinatorSettings { max_leases: Some(0), ..settings() });
+    desk.put(row(0, &[], Position::TrimHorizon));
+    desk.run_for(20 * SECOND);
+    assert!(desk.scans >= 35, "{}", desk.scans);
+    desk.run_for(20 * SECOND);
+    let scans = desk.scans;
+    desk.run_for(20 * SECOND);
+    assert!(desk.scans <= scans + 6, "{}", desk.scans - scans);
+}
+
+#[test]
+fn caps_that_cannot_hold_all_leases_are_told_once() {
+    let mut desk = Desk::new(CoordinatorSettings { max_leases: Some(1), ..settings() });
+    (0..3).for_each(|number| desk.put(row(number, &[], Position::TrimHorizon)));
+    desk.run_for(60 * SECOND);
+    let told = Report::CapsTooSmall { workers: 1, max_leases: 1, leases: 3 };
+    assert_eq!(desk.reports().iter().filter(|report| **report == told).count(), 1);
 }
