@@ -7,7 +7,7 @@ BENCH_MIB ?= 2048
 SIM_FLAGS ?= --profile sim
 STANDINS = ministack kinesis-local dynamodb-local microburst
 
-.PHONY: help demo standins test interop check fmt fmt-check clippy docs sim sim-mutants bench
+.PHONY: help demo standins test interop chaos check fmt fmt-check clippy docs sim sim-mutants bench
 
 help: ## shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,10 @@ test: standins ## every test, with five CPU minutes of random worlds
 interop: ## penstock and the real Java KCL, 2.7 and 3.5, on one lease table; needs Java and Maven
 	@scripts/install-standins dynamodb-local kinesis-local kcl-2 kcl-3
 	cargo test --workspace --test interop -- --ignored --test-threads=4
+
+chaos: ## three workers killed, frozen, drained, resharded, their stand-ins restarted, for two minutes each into objects and Firehose
+	@scripts/install-standins ministack
+	cargo test -p penstock --test chaos -- --ignored --nocapture --test-threads=1
 
 check: fmt-check clippy docs ## formatting, lints, documentation
 
