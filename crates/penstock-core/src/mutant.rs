@@ -30,9 +30,9 @@ pub enum Mutant {
     RenewalBesideUnknown,
     /// The keys of objects do not stand in the intent: who carries it out computes them with its own function.
     KeyNotInIntent,
-    /// A gap is recorded after the commit that passes it.
+    /// A commit does not wait for the ledger entry of the gap that it passes.
     LedgerAfterCommit,
-    /// Where a shard starts that begins at the tip is not written down.
+    /// Where a shard starts that begins at the tip is not written down once: each owner begins at the tip as it finds it.
     LatestNotPinned,
     /// A checkpoint does not say which user record of its last record it is.
     SubsequenceNotCommitted,

@@ -84,7 +84,7 @@ pub(super) enum Finished {
 impl Flight {
     /// Whether this write, although it was rejected, is what made the row as it was found.
     pub(super) fn is_own_success(&self, before: &LeaseRow, found: &LeaseRow, me: &WorkerId) -> bool {
-        let naive = mutant::is(Mutant::KclConflictRule) || mutant::is(Mutant::RecutAfterUnknownIntent);
+        let naive = mutant::is(Mutant::KclConflictRule);
         if naive && found.owner.as_ref() == Some(me) && found.counter == self.write.change.counter {
             return true;
         }

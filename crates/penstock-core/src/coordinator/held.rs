@@ -28,6 +28,8 @@ pub(super) struct Held {
     pub(super) row: LeaseRow,
     /// When the take was first sent.
     pub(super) taken: Instant,
+    /// Whether somebody had read the shard before: only then has the lease changed hands.
+    pub(super) moved: bool,
     pub(super) stage: Stage,
     /// When the write that proved the lease last was first sent.
     proved: Instant,
@@ -94,6 +96,7 @@ impl Held {
             stream,
             row,
             taken,
+            moved: silent_since.is_some(),
             stage: Stage::Waiting,
             proved: taken,
             flight: None,
@@ -278,6 +281,10 @@ impl Held {
         timing: &Timing,
     ) -> Option<(WriteId, LeaseWrite)> {
         if let Some(flight) = &mut self.flight {
+            if mutant::is(Mutant::RenewalBesideUnknown) && flight.uncertain && self.renew_at <= now {
+                self.renew_at = now.after(timing.failover());
+                return Some((fresh, writes::renew(&self.row, me)));
+            }
             flight.resend_at.take_if(|at| *at <= now)?;
             return Some((flight.id, flight.write.clone()));
         }
@@ -370,7 +377,10 @@ impl Held {
         timing: &Timing,
         random: &mut Random,
     ) -> Verdict {
-        let Some(flight) = self.flight.take_if(|flight| flight.id == id) else { return Verdict::Open };
+        let Some(mut flight) = self.flight.take_if(|flight| flight.id == id) else { return Verdict::Open };
+        if mutant::is(Mutant::StampAfterWrite) {
+            flight.first_sent = now;
+        }
         match result {
             WriteResult::Answered(WriteOutcome::Applied(row)) => {
                 Verdict::Stored(self.on_stored(flight, *row, timing, random))

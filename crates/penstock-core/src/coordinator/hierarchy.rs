@@ -11,6 +11,7 @@ use super::api::StreamSettings;
 use super::observation::Table;
 use crate::ids::{HashRange, LeaseCounter, LeaseKey, ShardId};
 use crate::lease::LeaseRow;
+use crate::mutant::{self, Mutant};
 use crate::position::Position;
 use crate::shard::{ChildShard, ShardListing};
 use crate::time::{Instant, UnixMillis};
@@ -103,6 +104,7 @@ pub(super) fn gate(row: &LeaseRow, taken: Instant, table: &Table, looks: &Looks,
             Some(parent) if parent.row.checkpoint == Position::ShardEnd => Gate::Open,
             Some(_) => Gate::Closed,
             None if table.contains(&key) => Gate::Closed,
+            None if mutant::is(Mutant::AbsentParentIsDone) => Gate::Open,
             // LATEST is enough for the shard itself: it was asked to ignore what came before. It proves nothing to a sibling.
             None if row.checkpoint > Position::TrimHorizon || table.was_passed(&key) => Gate::Open,
             // A grandchild moves only after the child's end, and the child only after the parent's.
@@ -164,7 +166,7 @@ pub(super) fn useless_rows(looks: &Looks, table: &Table, stream: &StreamSettings
         .of_stream(stream)
         .filter(|observed| observed.row.checkpoint == Position::ShardEnd && observed.since <= listing.begun)
         .map(|observed| &observed.row)
-        .filter(|row| looks.miss(&row.key.shard_id()))
+        .filter(|row| looks.miss(&row.key.shard_id()) || mutant::is(Mutant::ParentDeletedEarly))
         .filter(|row| !row.parents.iter().any(|parent| table.contains(&row.key.sibling(parent))))
         .filter(|row| row.children.iter().all(|child| looks.miss(child) || table.contains(&row.key.sibling(child))))
         .map(|row| (row.key.clone(), row.counter))

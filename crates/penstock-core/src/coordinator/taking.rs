@@ -14,6 +14,7 @@ use super::streams::Others;
 use super::{Coordinator, Mode, leader, wishes, writes};
 use crate::ids::{LeaseKey, LeaseToken, WorkerId};
 use crate::lease::{LeaseRow, Scan, WriteOutcome};
+use crate::mutant::{self, Mutant};
 use crate::time::{Instant, Now};
 
 /// How often a lease is taken by force on a row that moved meanwhile, before its holder is asked anew.
@@ -214,6 +215,9 @@ impl Coordinator {
             WriteResult::Answered(WriteOutcome::Conflict(Some(found))) if self.is_to_force_again(&take, &found) => {
                 let Manner::Forced(tries) = take.manner else { return };
                 self.send_take(*found, take.since, Manner::Forced(tries + 1), now);
+            }
+            WriteResult::Answered(WriteOutcome::Conflict(Some(found))) if mutant::is(Mutant::RejectedTakeIsSuccess) => {
+                self.hold(take, *found, now.instant);
             }
             WriteResult::Answered(_) | WriteResult::NotApplied | WriteResult::Unknown => {
                 // A wish that still stands is found by the scan, and its holder has time again.

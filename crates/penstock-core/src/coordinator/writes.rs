@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::api::{Commit, CoordinatorSettings, InitialPosition, StreamSettings};
 use crate::ids::{ShardId, WorkerId};
 use crate::lease::{Change, Expect, Field, LeaseRow, LeaseWrite};
+use crate::mutant::{self, Mutant};
 use crate::position::{Position, RecordPosition};
 use crate::throughput::Throughput;
 use crate::time::UnixMillis;
@@ -88,7 +89,8 @@ pub(super) fn with_checkpoint(
 ) -> LeaseWrite {
     write.expect.checkpoint = Some(row.checkpoint.clone());
     write.expect.intent = Some(None);
-    write.change.checkpoint = Some(Position::After(after.clone()));
+    let subsequence = if mutant::is(Mutant::SubsequenceNotCommitted) { 0 } else { after.subsequence };
+    write.change.checkpoint = Some(Position::After(RecordPosition { subsequence, ..after.clone() }));
     write.change.owner_switches = Some(switches_with_checkpoint(&write));
     write.change.arrival = Field::Set(*arrival);
     write
@@ -179,6 +181,7 @@ fn switches_with_checkpoint(write: &LeaseWrite) -> u64 {
 /// Where a row without a position is to start from, if that is not pinned yet.
 fn pinned_start(row: &LeaseRow, initial: InitialPosition, wall: UnixMillis) -> Field<UnixMillis> {
     let start = match (&row.checkpoint, initial) {
+        (Position::Latest, _) if mutant::is(Mutant::LatestNotPinned) => return Field::Set(wall),
         (Position::Latest, _) => wall,
         (Position::AtTimestamp, InitialPosition::Timestamp(time)) => time,
         // The KCL does not store its time. With none of our own, the oldest record loses nothing.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use penstock_core::gap::{GapEntry, GapId, GapRange, GapReason};
+use penstock_core::mutant::{self, Mutant};
 
 use super::context::{ShardContext, backoff};
 use super::pulse::{Part, Wait};
@@ -46,6 +47,9 @@ impl ShardContext {
     pub(crate) async fn try_record_gap(&self, entry: &GapEntry) -> Result<(), SeamError> {
         let worker = &self.worker;
         if worker.gaps.holds(entry.id()) {
+            return Ok(());
+        }
+        if mutant::is(Mutant::LedgerAfterCommit) {
             return Ok(());
         }
         let limit = worker.settings.time_outs.lease;
