@@ -56,10 +56,10 @@ impl UnixMillis {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Whole seconds since 1970, rounded down; zero for times before 1970.
+    /// Milliseconds since 1970; zero for times before 1970.
     #[must_use]
-    pub fn as_secs(self) -> u64 {
-        u64::try_from(self.0.div_euclid(1000)).unwrap_or(0)
+    pub fn not_negative(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0)
     }
 }
 

@@ -138,7 +138,8 @@ pub(super) fn child_row(child: &ChildShard, parent: &LeaseRow, stream: &StreamSe
     row
 }
 
-/// A new row at `TRIM_HORIZON`, with a counter that no earlier row under this key had.
+/// A new row at `TRIM_HORIZON`, with a counter that no earlier row under this key had: milliseconds, since a row may well be
+/// written more often than once a second.
 pub(super) fn new_row(
     shard: &ShardId,
     parents: &BTreeSet<ShardId>,
@@ -147,7 +148,7 @@ pub(super) fn new_row(
     wall: UnixMillis,
 ) -> LeaseRow {
     let key = LeaseKey::of(stream.id.as_ref(), shard);
-    let mut row = LeaseRow::new(key, LeaseCounter(wall.as_secs()), Position::TrimHorizon);
+    let mut row = LeaseRow::new(key, LeaseCounter(wall.not_negative()), Position::TrimHorizon);
     row.parents.clone_from(parents);
     row.hash_range = Some(hash_range);
     row.stream_created = Some(stream.created);

@@ -151,7 +151,7 @@ fn a_row_says_what_the_listing_says() {
     let of = |number| made.iter().find(|row| row.key.shard_id() == id(number)).unwrap();
     assert_eq!(of(6).parents, BTreeSet::from([id(0), id(1)]), "also those that are gone");
     assert_eq!(of(4).hash_range, Some(shards[4].hash_range));
-    assert_eq!((of(4).stream_created, of(4).counter), (Some(UnixMillis(1)), LeaseCounter(WALL.as_secs())));
+    assert_eq!((of(4).stream_created, of(4).counter), (Some(UnixMillis(1)), LeaseCounter(WALL.not_negative())));
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_run_that_failed_midway_is_completed_by_the_next() {
                     whole[made..]
                         .iter()
                         .cloned()
-                        .map(|row| LeaseRow { counter: LeaseCounter(WALL.as_secs()), ..row })
+                        .map(|row| LeaseRow { counter: LeaseCounter(WALL.not_negative() + 5), ..row })
                         .collect::<Vec<_>>()
                 );
             }
