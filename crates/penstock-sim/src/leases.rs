@@ -1,7 +1,7 @@
 //! The lease table and the gap ledger as one worker reaches them: the shared ones behind that worker's network, with every effect
 //! checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub struct LinkedLeases {
     table: Arc<SimulatedLeaseTable>,
     /// The last write of each row and when it was first sent.
     sent: Mutex<BTreeMap<LeaseKey, (LeaseWrite, Duration)>>,
+    /// The rows that the worker has heard of.
+    seen: Mutex<BTreeSet<LeaseKey>>,
 }
 
 impl fmt::Debug for LinkedLeases {
@@ -38,7 +40,7 @@ impl LinkedLeases {
     /// `table` as `worker` reaches it.
     #[must_use]
     pub fn new(link: Arc<Link>, worker: WorkerId, table: Arc<SimulatedLeaseTable>) -> Self {
-        Self { link, worker, table, sent: Mutex::default() }
+        Self { link, worker, table, sent: Mutex::default(), seen: Mutex::default() }
     }
 
     /// When this write was first sent: now, unless the same bytes are under way for the same end.
@@ -120,18 +122,27 @@ impl LeaseTable for LinkedLeases {
 
     async fn scan(&self) -> Result<Scan, SeamError> {
         let table = Arc::clone(&self.table);
-        self.link.call(Seam::Table, "Scan", "leases".to_owned(), move |_| Ok(table.scan_now())).await
+        let scan = self.link.call(Seam::Table, "Scan", "leases".to_owned(), move |_| Ok(table.scan_now())).await?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in scan.rows.iter().filter(|row| row.checkpoint.has_progress() || row.intent.is_some()) {
+            if !seen.contains(&row.key) {
+                seen.insert(row.key.clone());
+            }
+        }
+        drop(seen);
+        Ok(scan)
     }
 
     async fn create(&self, row: &LeaseRow) -> Result<CreateOutcome, SeamError> {
         let (table, link, row) = (Arc::clone(&self.table), Arc::clone(&self.link), row.clone());
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(&row.key);
         let effect = move |world: &World| {
             let outcome = table.create_now(&row);
             world.with(|state| {
                 state.note(&link.name, format_args!("create {}: {outcome:?}", Shown(&row)));
                 if outcome == CreateOutcome::Created {
                     let wall = state.wall();
-                    let found = state.ledger.on_create(&state.streams, &row, wall);
+                    let found = state.ledger.on_create(&state.streams, &row, seen, wall);
                     state.check(found);
                 }
             });

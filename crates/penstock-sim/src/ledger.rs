@@ -122,9 +122,11 @@ pub struct Ledger {
     touched: BTreeSet<LeaseKey>,
     /// Rows that a tool wrote since they were taken: that ended the tenure.
     tooled: BTreeSet<LeaseKey>,
+    /// Rows that somebody else changed so that whoever held the lease does not know yet: who takes it next does so by force.
+    unknowing: BTreeSet<LeaseKey>,
     /// Shards whose row was taken away by somebody else: what was read of them may repeat.
     disturbed: BTreeSet<ShardNumber>,
-    /// Rows that were created again after that.
+    /// Rows that were created again by somebody who had seen the one before.
     recreated: BTreeSet<LeaseKey>,
     /// The keys that stand in an intent that was recorded.
     announced: BTreeSet<String>,
@@ -228,7 +230,7 @@ impl Ledger {
             require(!self.left_out.contains(id) && self.strays.contains(id) == aside, EXACTLY_ONCE, || {
                 format!("{object} holds record {id}, which is to be dropped, or to be set aside elsewhere")
             })?;
-            if !self.disturbed.contains(&shard) {
+            if !self.disturbed.contains(&shard) && !streams.is_of_recreated(shard) {
                 require(!self.objects.contains_key(id), EXACTLY_ONCE, || {
                     format!("{object} holds record {id} of shard {shard}, and so does {}", self.objects[id])
                 })?;

@@ -98,7 +98,8 @@ fn fail(test: &str, failed: Option<(u64, Run)>) {
 }
 
 /// The CPU time of this process, where the system tells it.
-fn cpu_time() -> Option<Duration> {
+#[must_use]
+pub fn cpu_time() -> Option<Duration> {
     /// `USER_HZ`, which Linux fixes for what it shows here.
     const TICKS: u64 = 100;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;

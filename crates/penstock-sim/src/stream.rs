@@ -398,6 +398,12 @@ impl Streams {
     ) -> Result<ShardIterator, SeamError> {
         let number = self.listed(stream, id)?;
         let shard = &self.shards[number];
+        if let OpenAt::At(sequence) | OpenAt::After(sequence) = at
+            && *sequence < shard.starting
+        {
+            let message = "the sequence number is invalid because it did not come from this stream";
+            return Err(SeamError::new("GetShardIterator", id.as_str(), ErrorClass::Rejected, message));
+        }
         let index = match at {
             OpenAt::TrimHorizon => 0,
             OpenAt::Timestamp(time) => shard.records.partition_point(|record| record.arrival < *time),

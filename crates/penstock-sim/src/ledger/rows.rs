@@ -46,6 +46,7 @@ impl Ledger {
     /// A tool wrote a row, and so ended the tenure of whoever held it.
     pub fn on_tool(&mut self, key: &LeaseKey) {
         self.tooled.insert(key.clone());
+        self.unknowing.insert(key.clone());
         self.holders.remove(key);
     }
 
@@ -59,17 +60,18 @@ impl Ledger {
     pub fn on_erased(&mut self, streams: &Streams, key: &LeaseKey) {
         self.holders.remove(key);
         self.last_writes.remove(key);
+        self.unknowing.insert(key.clone());
         if let Some(number) = streams.number(key) {
             self.disturbed.insert(number);
         }
     }
 
     /// A row was created. One that starts without a position leaves out what arrived before the time that it is pinned to, and
-    /// nothing else, ever.
+    /// nothing else, ever. `seen`: whether its worker had heard of an earlier row under the key that was read from.
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_create(&mut self, streams: &Streams, row: &LeaseRow, now: UnixMillis) -> Found {
+    pub fn on_create(&mut self, streams: &Streams, row: &LeaseRow, seen: bool, now: UnixMillis) -> Found {
         let key = &row.key;
         let Some(number) = streams.number(key) else {
             return require(false, DELIVERED_FIRST, || format!("{key} is no shard"));
@@ -77,7 +79,8 @@ impl Ledger {
         let first = self.created.insert(key.clone());
         let again = self.disturbed.contains(&number) || streams.is_of_recreated(number);
         require(first || again, ROWS_STAY, || format!("{key} was created a second time"))?;
-        if !first {
+        // Who never heard of the row that is gone has nothing to tell.
+        if !first && seen {
             self.recreated.insert(key.clone());
         }
         let highest = self.counters.get(key).copied();
@@ -206,7 +209,7 @@ impl Ledger {
             require(live.is_none() || unanswered, ONE_OWNER, || {
                 format!("{worker} took {key} from {live:?}, which is live; asked for it at {asked:?}")
             })?;
-            let by_force = live.is_some();
+            let by_force = self.unknowing.remove(key) || live.is_some();
             self.touched.remove(key);
             self.tooled.remove(key);
             *self.tenures.entry(key.clone()).or_default() += 1;
