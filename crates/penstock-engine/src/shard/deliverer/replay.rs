@@ -407,9 +407,9 @@ struct Placed {
 /// The farther of two ends of one range.
 fn farther(one: Option<GapEnd>, other: Option<GapEnd>) -> Option<GapEnd> {
     let reach = |end: &GapEnd| match end {
-        GapEnd::Before(next) => (Some(next.clone()), false),
-        GapEnd::Through(last) => (Some(last.sequence.clone()), true),
-        GapEnd::Unknown | GapEnd::Until(_) => (None, false),
+        GapEnd::Before(next) => (Some(next.clone()), None),
+        GapEnd::Through(last) => (Some(last.sequence.clone()), Some(last.subsequence)),
+        GapEnd::Unknown | GapEnd::Until(_) => (None, None),
     };
     one.into_iter().chain(other).max_by_key(reach)
 }
