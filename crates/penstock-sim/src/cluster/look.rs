@@ -142,8 +142,11 @@ impl Cluster {
                 }
             });
         }
-        let kept =
-            self.table.rows().into_iter().find(|row| row.checkpoint != Position::ShardEnd && row.owner.is_some());
+        let kept = self
+            .table
+            .rows()
+            .into_iter()
+            .find(|row| row.checkpoint != Position::ShardEnd && row.owner.is_some() && self.is_read(row));
         if let Some(row) = kept {
             self.world.with(|state| state.broke(DRAINS, format!("{} still belongs to {:?}", row.key, row.owner)));
         }

@@ -95,7 +95,8 @@ impl Ledger {
         })?;
         let shard = &streams.shards()[number];
         let unread = after.checkpoint == Position::ShardEnd && before.checkpoint == Position::TrimHorizon;
-        let expired = unread && shard.users.iter().any(|(_, id)| self.trimmed.contains(id));
+        let expired =
+            unread && !streams.is_listed(number) && shard.users.iter().any(|(_, id)| self.trimmed.contains(id));
         require(!expired || self.has_told(&after.key, GapReason::ShardExpired), TOLD_FIRST, || {
             format!("{} expired unread, and the ledger does not know", after.key)
         })?;

@@ -205,7 +205,9 @@ impl Ledger {
             let live = before.owner.as_ref().filter(|owner| **owner != *worker && self.is_live(key, owner, now));
             let asked = self.wishes.get(&(key.clone(), worker.clone())).copied();
             let patience = self.failover / 3 * ANSWER_INTERVALS;
-            let unanswered = asked.is_some_and(|asked| now >= asked + patience);
+            // Who was asked and does not believe any more is not in the way of who asked.
+            let believes = live.is_some_and(|owner| self.believes(key, owner, now));
+            let unanswered = asked.is_some_and(|asked| now >= asked + patience || !believes);
             require(live.is_none() || unanswered, ONE_OWNER, || {
                 format!("{worker} took {key} from {live:?}, which is live; asked for it at {asked:?}")
             })?;
@@ -230,7 +232,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether a worker may still believe in a lease.
+    /// Whether a worker still believes in a lease: it keeps a twentieth back.
+    fn believes(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
+        let proven = self.proven.get(&(key.clone(), worker.clone()));
+        proven.is_some_and(|proven| now < *proven + self.failover - self.failover / 20)
+    }
+
+    /// Whether nobody else may take a lease for expired.
     fn is_live(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
         let held = self.holders.get(key).is_none_or(|holder| holder.worker == *worker);
         let proven = self.proven.get(&(key.clone(), worker.clone()));
