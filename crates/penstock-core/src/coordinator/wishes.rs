@@ -76,6 +76,10 @@ impl Coordinator {
                 return false;
             }
             if names(row, me) {
+                if !wish.stood {
+                    // It came later than its call: the holder has time from here on.
+                    wish.over = Some(now);
+                }
                 wish.stood = true;
                 return true;
             }
