@@ -138,7 +138,7 @@ impl KclWorker {
         let Some(row) = rows.iter().find(|row| row.checkpoint == Position::ShardEnd && begun(row)) else { return };
         world.note(NAME, format_args!("deletes {}", row.key));
         table.erase(&row.key);
-        world.with(|state| state.ledger.on_erased(&state.streams, &row.key));
+        world.with(|state| state.ledger.on_erased(&state.streams, &row.key, state.now));
     }
 
     // === The 3x protocol ===

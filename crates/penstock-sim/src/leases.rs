@@ -15,7 +15,7 @@ use penstock_engine::ports::{ErrorClass, GapLedger, KclVersion, LeaseTable, Seam
 
 use crate::gap_ledger::SimulatedGapLedger;
 use crate::lease_table::SimulatedLeaseTable;
-use crate::ledger::{Heard, Sent};
+use crate::ledger::{Heard, Made, Sent};
 use crate::network::{Link, Seam};
 use crate::world::World;
 
@@ -136,13 +136,14 @@ impl LeaseTable for LinkedLeases {
     async fn create(&self, row: &LeaseRow) -> Result<CreateOutcome, SeamError> {
         let (table, link, row) = (Arc::clone(&self.table), Arc::clone(&self.link), row.clone());
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(&row.key);
+        let made = Made { sent: self.link.world.with(|state| state.now), seen };
         let effect = move |world: &World| {
             let outcome = table.create_now(&row);
             world.with(|state| {
                 state.note(&link.name, format_args!("create {}: {outcome:?}", Shown(&row)));
                 if outcome == CreateOutcome::Created {
                     let wall = state.wall();
-                    let found = state.ledger.on_create(&state.streams, &row, seen, wall);
+                    let found = state.ledger.on_create(&state.streams, &row, made, wall);
                     state.check(found);
                 }
             });
@@ -205,7 +206,7 @@ impl LeaseTable for LinkedLeases {
             let there = table.row(&key).is_some();
             let gone = table.remove_now(&key, counter);
             if there && gone {
-                world.with(|state| state.ledger.on_erased(&state.streams, &key));
+                world.with(|state| state.ledger.on_erased(&state.streams, &key, state.now));
             }
             Ok(gone)
         };

@@ -15,7 +15,7 @@ use penstock_core::lease::LeaseWrite;
 use crate::stream::{ShardNumber, Streams};
 use crate::world::Violation;
 
-pub use self::rows::{Heard, Sent};
+pub use self::rows::{Heard, Made, Sent};
 
 type Found = Result<(), Violation>;
 
@@ -126,6 +126,8 @@ pub struct Ledger {
     unknowing: BTreeSet<LeaseKey>,
     /// Shards whose row was taken away by somebody else: what was read of them may repeat.
     disturbed: BTreeSet<ShardNumber>,
+    /// When somebody who is no worker took a row away.
+    erased: BTreeMap<LeaseKey, Duration>,
     /// Rows that were created again by somebody who had seen the one before.
     recreated: BTreeSet<LeaseKey>,
     /// The keys that stand in an intent that was recorded.

@@ -60,7 +60,7 @@ impl Operator {
         let Some(row) = self.some(random, |row| row.checkpoint != Position::ShardEnd) else { return };
         self.world.note("?", format_args!("an operator deletes {} at {}", row.key, row.checkpoint));
         self.table.erase(&row.key);
-        self.world.with(|state| state.ledger.on_erased(&state.streams, &row.key));
+        self.world.with(|state| state.ledger.on_erased(&state.streams, &row.key, state.now));
     }
 
     /// Makes a row unreadable.

@@ -30,6 +30,15 @@ pub struct Sent {
     pub tenure: u64,
 }
 
+/// What is known of a create as its worker sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// When it was sent.
+    pub sent: Duration,
+    /// Whether its worker had heard of an earlier row under the key that was read from.
+    pub seen: bool,
+}
+
 /// What a worker hears of a write that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard {
@@ -57,7 +66,8 @@ impl Ledger {
     }
 
     /// Somebody who is no worker took a row away.
-    pub fn on_erased(&mut self, streams: &Streams, key: &LeaseKey) {
+    pub fn on_erased(&mut self, streams: &Streams, key: &LeaseKey, now: Duration) {
+        self.erased.insert(key.clone(), now);
         self.holders.remove(key);
         self.last_writes.remove(key);
         self.unknowing.insert(key.clone());
@@ -67,11 +77,11 @@ impl Ledger {
     }
 
     /// A row was created. One that starts without a position leaves out what arrived before the time that it is pinned to, and
-    /// nothing else, ever. `seen`: whether its worker had heard of an earlier row under the key that was read from.
+    /// nothing else, ever.
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_create(&mut self, streams: &Streams, row: &LeaseRow, seen: bool, now: UnixMillis) -> Found {
+    pub fn on_create(&mut self, streams: &Streams, row: &LeaseRow, made: Made, now: UnixMillis) -> Found {
         let key = &row.key;
         let Some(number) = streams.number(key) else {
             return require(false, DELIVERED_FIRST, || format!("{key} is no shard"));
@@ -80,10 +90,13 @@ impl Ledger {
         let again = self.disturbed.contains(&number) || streams.is_of_recreated(number);
         require(first || again, ROWS_STAY, || format!("{key} was created a second time"))?;
         // Who never heard of the row that is gone has nothing to tell.
-        if !first && seen {
+        if !first && made.seen {
             self.recreated.insert(key.clone());
         }
-        let highest = self.counters.get(key).copied();
+        // A create that was sent while there was an earlier row, and comes about when that is deleted, has the counter of its time:
+        // nothing can be asked of a row that is not there.
+        let late = self.erased.get(key).is_some_and(|erased| made.sent < *erased);
+        let highest = self.counters.get(key).copied().filter(|_| !late);
         require(highest.is_none_or(|highest| row.counter > highest), ONLY_GROWS, || {
             format!("{key} was created with counter {}, an earlier row had {highest:?}", row.counter)
         })?;
