@@ -145,7 +145,7 @@ fn converted(
     Ok(LeaseRow {
         key: LeaseKey::of(id.as_ref(), &row.key.shard_id()),
         // As for any row that is made: a counter that no earlier row under this key had.
-        counter: row.counter.max(LeaseCounter(now.as_secs())),
+        counter: row.counter.max(LeaseCounter(now.not_negative())),
         owner: None,
         checkpoint_owner: None,
         wanted: None,
@@ -196,7 +196,7 @@ mod tests {
         let there = moves(&[&row], KeyForm::Multi, &stream(), false, NOW).unwrap();
         let new = &there[0].new;
         assert_eq!(new.key.as_str(), "123456789012:clicks:1700000000:shardId-000000000001");
-        assert_eq!(new.counter, LeaseCounter(1_800_000_000));
+        assert_eq!(new.counter, LeaseCounter(1_800_000_000_000));
         let kept = LeaseRow { owner: None, key: new.key.clone(), counter: new.counter, ..row.clone() };
         assert_eq!(*new, LeaseRow { stream_created: Some(stream().created), ..kept });
         let back = moves(&[new], KeyForm::Single, &stream(), false, NOW).unwrap();

@@ -77,7 +77,8 @@ fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }
 
-const HEAD: [&str; 10] = ["STREAM", "SHARD", "STATE", "OWNER", "CHECKPOINT", "AGE", "LAG", "KIB/S", "INTENT", "GAPS"];
+const HEAD: [&str; 10] =
+    ["STREAM", "SHARD", "STATE", "OWNER", "CHECKPOINT", "SETTLED", "LAG", "KIB/S", "INTENT", "GAPS"];
 
 fn to_table(open: &Open, gaps: &Gaps, now: UnixMillis) -> String {
     let count = gaps.open_by_lease();
@@ -88,7 +89,7 @@ fn to_table(open: &Open, gaps: &Gaps, now: UnixMillis) -> String {
             state(row).to_owned(),
             or_dash(row.owner.as_ref().map(ToString::to_string)),
             row.checkpoint.to_string(),
-            or_dash(row.arrival.map(|arrival| format!("{} s", now.since(arrival).as_secs()))),
+            or_dash(row.arrival.map(|arrival| format!("{} s ago", now.since(arrival).as_secs()))),
             or_dash(row.lag.map(|lag| format!("{lag} ms"))),
             or_dash(row.throughput.map(|throughput| format!("{:.1}", throughput.kib_per_second()))),
             intent_text(row),

@@ -87,7 +87,7 @@ async fn refuse_unless_parents_ended(open: &Open, row: &LeaseRow) -> anyhow::Res
         }
     }
     // Its own progress shows that they had ended.
-    if absent.is_empty() || row.checkpoint > Position::TrimHorizon {
+    if absent.is_empty() || row.checkpoint.has_progress() {
         return Ok(());
     }
     let stream = open.stream_of(row);

@@ -45,7 +45,8 @@ pub(super) async fn carry_out(table: &dyn LeaseTable, write: &LeaseWrite) -> any
     match table.write(write).await? {
         WriteOutcome::Applied(row) => Ok(*row),
         WriteOutcome::Conflict(_) => bail!(
-            "the lease {} changed meanwhile: a worker is at it; look again with `penstock leases list`",
+            "the lease {} changed meanwhile, and nothing was written to it: a worker is at it; look again with `penstock leases \
+             list` (a gap that was noted for this is of no account: acknowledge it)",
             write.key
         ),
     }
