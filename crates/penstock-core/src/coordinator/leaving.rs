@@ -21,7 +21,10 @@ impl Coordinator {
             self.askers.insert(asker.clone(), now.instant);
         }
         match self.mode {
-            Mode::Working => held.on_wish(me, now.instant.since(held.taken) >= self.timing.rest()),
+            Mode::Working => {
+                let rested = !held.moved || now.instant.since(held.taken) >= self.timing.rest();
+                held.on_wish(me, rested);
+            }
             Mode::OtherKeyForm | Mode::ForeignWorker | Mode::Draining | Mode::Drained => {
                 let asker = held.row.wanted.clone().filter(|asker| asker != me && held.handover.heir().is_none());
                 if let Some(asker) = asker {
@@ -98,6 +101,10 @@ impl Coordinator {
         let mut staying = BTreeSet::new();
         for lease in leases.iter().filter(|lease| lease.is_open()) {
             let Some(owner) = lease.live_owner(me) else { continue };
+            // A worker of the KCL takes what it finds free, and does not look for what is left to it.
+            if lease.row.foreign_owner() == Some(owner) {
+                continue;
+            }
             let next = lease.row.granted.as_ref();
             for worker in [Some(owner), lease.row.wanted.as_ref(), next].into_iter().flatten() {
                 loads.entry(worker.clone()).or_default();

@@ -141,7 +141,7 @@ impl Coordinator {
     pub(super) fn note_moves(&mut self, rows: &[LeaseRow], now: Instant) {
         for row in rows {
             let before = self.table.get(&row.key).map(|observed| &observed.row);
-            if row.owner.is_some() && before.is_some_and(|before| before.owner != row.owner) {
+            if row.owner.is_some() && before.is_some_and(|before| before.owner != row.owner && was_read(before)) {
                 self.moved.insert(row.key.clone(), now);
             }
             let is_released = row.owner.is_none() && row.checkpoint != Position::ShardEnd;
@@ -218,4 +218,8 @@ fn names(row: &LeaseRow, me: &WorkerId) -> bool {
 /// Whether the row makes the case for a take by force: the holder that was asked has it, and said neither yes nor no.
 pub(super) fn is_unanswered(row: &LeaseRow, owner: &WorkerId, me: &WorkerId) -> bool {
     is_with(row, owner) && row.wanted.as_ref() == Some(me) && row.granted.is_none() && row.checkpoint_owner.is_none()
+}
+/// Whether somebody has read the shard of a row: only then does it change hands when it is taken.
+pub(super) fn was_read(row: &LeaseRow) -> bool {
+    row.owner.is_some() || row.left.is_some()
 }

@@ -214,7 +214,9 @@ impl World {
     /// The wishes of workers that live; nobody answers those of others if the holder cannot see them.
     fn living_wishes(&self) -> usize {
         let is_alive = |wanted: &WorkerId| self.alive().any(|index| worker_id(index) == *wanted);
-        self.wishes.values().filter(|(wanted, _)| is_alive(wanted)).count()
+        // One that came too late for a shard that ended stays in its row.
+        let open = self.wishes.iter().filter(|(key, _)| !self.ended.contains(&key.shard_id()));
+        open.filter(|(_, (wanted, _))| is_alive(wanted)).count()
     }
 
     /// Every open shard is read by one worker, and no worker has two more than another.

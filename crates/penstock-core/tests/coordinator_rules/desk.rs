@@ -131,6 +131,18 @@ impl Desk {
         (desk, held)
     }
 
+    /// The same, but the lease changed hands: another worker handed it over a moment ago.
+    pub(crate) fn handed_one() -> (Self, HeldLease) {
+        let mut desk = Self::new(settings());
+        desk.shards = vec![shard(0, &[])];
+        desk.put(LeaseRow { left: Some(CREATED), ..row(0, &[], Position::TrimHorizon) });
+        desk.run_for(Duration::from_secs(1));
+        let held = desk.started(0).expect("the only shard is started");
+        desk.told.clear();
+        desk.writes.clear();
+        (desk, held)
+    }
+
     pub(crate) fn put(&mut self, row: LeaseRow) {
         self.table.insert(row.key.clone(), row);
     }
@@ -147,6 +159,7 @@ impl Desk {
     pub(crate) fn taken_by(&mut self, shard: u32, worker: &str) {
         let row = self.row_mut(shard);
         row.owner = Some(WorkerId::new(worker));
+        row.taken_by = row.owner.clone();
         row.counter = row.counter.next();
     }
 
@@ -392,9 +405,10 @@ pub(crate) fn row(number: u32, parents: &[u32], checkpoint: Position) -> LeaseRo
     row
 }
 
-/// A row that `owner` has.
+/// A row that `owner` has, a worker of ours.
 pub(crate) fn owned(number: u32, owner: &str) -> LeaseRow {
-    LeaseRow { owner: Some(WorkerId::new(owner)), ..row(number, &[], Position::TrimHorizon) }
+    let owner = Some(WorkerId::new(owner));
+    LeaseRow { owner: owner.clone(), taken_by: owner, ..row(number, &[], Position::TrimHorizon) }
 }
 
 pub(crate) fn at(sequence: u64) -> RecordPosition {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::desk::*;
 use penstock_core::coordinator::api::{CoordinatorSettings, LeaseMode, Report, StopReason};
 use penstock_core::ids::WorkerId;
+use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,7 +23,7 @@ fn java_renews(desk: &mut Desk, shard: u32) {
 #[test]
 fn nothing_is_taken_before_three_failover_times_of_silence() {
     let mut desk = Desk::new(exclusive());
-    desk.put(owned(0, "java"));
+    desk.put(LeaseRow { taken_by: None, ..owned(0, "java") });
     desk.put(row(1, &[], Position::TrimHorizon));
     desk.shards = vec![shard(0, &[]), shard(1, &[])];
     for _ in 0..12 {

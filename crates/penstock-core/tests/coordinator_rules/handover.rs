@@ -252,13 +252,22 @@ fn an_open_intent_is_settled_before_the_lease_is_handed_over() {
 }
 
 #[test]
-fn a_lease_that_was_just_taken_is_not_given_away() {
-    let (mut desk, held) = Desk::holding_one();
+fn a_lease_that_has_just_changed_hands_is_not_given_away() {
+    let (mut desk, held) = Desk::handed_one();
     desk.row_mut(0).wanted = Some(other());
     desk.run_for(4 * SECOND);
     assert_eq!((&desk.row(0).wanted, &desk.row(0).granted), (&None, &None));
     desk.run_for(40 * SECOND);
     assert_eq!((desk.coordinator.held(), desk.stopped(held.token)), (1, None));
+}
+
+#[test]
+fn a_lease_that_nobody_had_before_is_given_away_at_once() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.row_mut(0).wanted = Some(other());
+    desk.run_for(4 * SECOND);
+    assert_eq!(desk.row(0).granted, Some(other()));
+    assert_eq!(desk.stopped(held.token), Some(StopReason::HandOver));
 }
 
 #[test]
@@ -305,7 +314,7 @@ fn a_wish_and_what_the_kcl_adds_do_not_hide_our_own_success() {
         (|row| row.lag = Some(77), false),
     ];
     for (add, survives) in additions {
-        let (mut desk, held) = Desk::holding_one();
+        let (mut desk, held) = Desk::handed_one();
         desk.row_mut(0).hash_range = None;
         desk.run_for(4 * SECOND);
         desk.fates.push_back(Fate::AnswerLost);

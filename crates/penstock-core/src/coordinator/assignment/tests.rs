@@ -422,10 +422,10 @@ fn the_more_loaded_worker_begins_nothing() {
 }
 
 #[test]
-fn a_gain_of_a_tenth_of_the_mean_is_too_little() {
-    // The mean is 100. From 110 and 90 to 100 and 100, then from 111 and 89.
-    assert_eq!(Table::with_load("aamm", &[60, 50, 50, 40]).want(), [] as [usize; 0]);
-    assert_eq!(Table::with_load("aamm", &[61, 50, 50, 39]).want(), [0], "61 for 50");
+fn a_gain_of_a_quarter_of_the_mean_is_too_little() {
+    // The mean is 100. From 125 and 75 to 100 and 100, then from 126 and 74.
+    assert_eq!(Table::with_load("aamm", &[75, 50, 50, 25]).want(), [] as [usize; 0]);
+    assert_eq!(Table::with_load("aamm", &[76, 50, 50, 24]).want(), [0], "76 for 50");
 }
 
 #[test]
