@@ -7,7 +7,7 @@ BENCH_MIB ?= 2048
 SIM_FLAGS ?= --profile sim
 STANDINS = ministack kinesis-local dynamodb-local microburst
 
-.PHONY: help demo standins test interop chaos check fmt fmt-check clippy docs sim sim-mutants bench
+.PHONY: help demo standins test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench
 
 help: ## shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,13 +45,16 @@ clippy:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-sim: ## the simulation, SEEDS=n seeds of each scenario
+sim: ## the simulation, SEEDS=n random worlds and a 25th of that of each scenario
 	PENSTOCK_SIM_SEEDS=$(SEEDS) cargo test -p penstock-sim $(SIM_FLAGS) -- --nocapture
 
 # Flags for all crates mean a build of its own, apart from the ordinary one.
 sim-mutants: ## breaks the protocol on purpose, rule by rule, and shows that the simulation notices
 	RUSTFLAGS="--cfg penstock_mutants" CARGO_TARGET_DIR=target/mutants \
 		cargo test -p penstock-sim $(SIM_FLAGS) --test mutants -- --nocapture
+
+sim-scale: ## what one worker costs that holds 5,000 leases, in the simulation
+	cargo test -p penstock-sim $(SIM_FLAGS) --test scale -- --ignored --nocapture
 
 bench: ## memory and speed with a backlog of BENCH_MIB MiB
 	PENSTOCK_BENCH_MIB=$(BENCH_MIB) cargo test --release -p penstock --test footprint -- --ignored --nocapture

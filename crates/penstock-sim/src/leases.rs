@@ -183,6 +183,7 @@ impl LeaseTable for LinkedLeases {
     async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError> {
         let (table, link, want) = (Arc::clone(&self.table), Arc::clone(&self.link), want.clone());
         let subject = want.key.to_string();
+        let sent = self.link.world.with(|state| state.now);
         let effect = move |world: &World| {
             let before = table.row(&want.key);
             let stands = table.want_now(&want)?;
@@ -190,7 +191,7 @@ impl LeaseTable for LinkedLeases {
             world.with(|state| {
                 state.note(&link.name, format_args!("asks {} for {} (it stands: {stands})", want.owner, want.key));
                 if let (Some(before), Some(after)) = (&before, &after) {
-                    let found = state.ledger.on_want(before, after, state.now);
+                    let found = state.ledger.on_want(before, after, sent, state.now);
                     state.check(found);
                 }
             });

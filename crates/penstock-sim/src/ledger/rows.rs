@@ -19,6 +19,9 @@ use crate::world::Violation;
 /// How long a holder has to answer a wish, in renewal intervals of a third of the failover time, jitter left out.
 const ANSWER_INTERVALS: u32 = 2;
 
+/// After so long nobody waits for the answer to a wish any more.
+const GIVEN_UP: Duration = Duration::from_secs(3);
+
 /// What is known of a write as its worker sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
@@ -156,14 +159,18 @@ impl Ledger {
     ///
     /// # Errors
     /// The invariant that this breaks.
-    pub fn on_want(&mut self, before: &LeaseRow, after: &LeaseRow, now: Duration) -> Found {
+    pub fn on_want(&mut self, before: &LeaseRow, after: &LeaseRow, sent: Duration, now: Duration) -> Found {
         let alike = LeaseRow { wanted: before.wanted.clone(), ..after.clone() };
         require(alike == *before, ONLY_A_WISH, || format!("a wish made {after:?} of {before:?}"))?;
         if before.wanted != after.wanted {
             self.wishes.retain(|(key, _), _| *key != after.key);
         }
         if let Some(wanted) = &after.wanted {
-            self.wishes.entry((after.key.clone(), wanted.clone())).or_insert(now);
+            let wish = (after.key.clone(), wanted.clone());
+            // One that its sender gave up long ago says what that one asked for before: it has not heard of the answer to that.
+            let stale = now > sent + GIVEN_UP;
+            let first = *self.asked.entry(wish.clone()).or_insert(now);
+            self.wishes.entry(wish).or_insert(if stale { first } else { now });
         }
         Ok(())
     }
@@ -241,6 +248,9 @@ impl Ledger {
         }
         if after.wanted != before.wanted {
             self.wishes.retain(|(wanted, _), _| wanted != key);
+        }
+        if after.owner != before.owner {
+            self.asked.retain(|(wanted, _), _| wanted != key);
         }
         Ok(())
     }
