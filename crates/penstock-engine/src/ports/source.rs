@@ -11,6 +11,9 @@ use penstock_core::time::UnixMillis;
 
 use super::{ErrorClass, SeamError};
 
+/// In the id of a stream without an ARN, as stand-ins have them.
+const NO_ACCOUNT: &str = "000000000000";
+
 /// One stream.
 #[async_trait]
 pub trait ShardSource: Send + Sync + 'static {
@@ -58,8 +61,9 @@ impl StreamDescription {
     #[must_use]
     pub fn stream_id(&self) -> StreamId {
         // arn:<partition>:kinesis:<region>:<account>:stream/<name>
-        let account = self.arn.as_deref().and_then(|arn| arn.split(':').nth(4)).filter(|account| !account.is_empty());
-        StreamId::of(account.unwrap_or("000000000000"), &self.name, self.created)
+        let account = self.arn.as_deref().and_then(|arn| arn.split(':').nth(4));
+        let is_account = |account: &&str| !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_digit());
+        StreamId::of(account.filter(is_account).unwrap_or(NO_ACCOUNT), &self.name, self.created)
     }
 
     /// Makes sure that this is the stream that was created at `created`, and not one that was created again under its name.

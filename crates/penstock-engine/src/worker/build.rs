@@ -4,20 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_core::coordinator::api::{CoordinatorSettings, InitialPosition, StreamSettings};
-use penstock_core::ids::StreamId;
 use penstock_core::random::Random;
 use tokio::task::JoinSet;
 
 use super::running::Service;
 use crate::packer::{Packer, PackerParts};
-use crate::ports::{SetAside, SinkPort, StreamDescription};
+use crate::ports::{SetAside, SinkPort};
 use crate::settings::{KeyForm, TimeOuts, WorkerSettings};
 use crate::shard::context::{Stream, WorkerContext};
 use crate::shard::deliverer::calls::CallRoute;
 use crate::shard::pipeline::ShardSink;
-
-/// In a stream id of a stream without an ARN, as stand-ins have them.
-const NO_ACCOUNT: &str = "000000000000";
 
 /// What shards deliver into; for a call sink with its packer, which serves all of them.
 pub(super) fn shard_sink(
@@ -55,7 +51,7 @@ pub(super) fn coordinator_settings(
     let leases = &settings.leases;
     let stream = |(stream, initial_position): (&Arc<Stream>, &InitialPosition)| StreamSettings {
         name: stream.description.name.clone(),
-        id: (leases.keys == KeyForm::Multi).then(|| stream_id(&stream.description)),
+        id: (leases.keys == KeyForm::Multi).then(|| stream.description.stream_id()),
         created: stream.description.created,
         initial_position: *initial_position,
     };
@@ -74,13 +70,6 @@ pub(super) fn coordinator_settings(
 /// A worker that ends leaves most of the grace period for settling; others need a failover time at most to take over.
 fn longest_linger(settings: &WorkerSettings) -> Duration {
     (settings.grace_period / 3).min(settings.leases.failover_time)
-}
-
-pub(super) fn stream_id(stream: &StreamDescription) -> StreamId {
-    // arn:aws:kinesis:<region>:<account>:stream/<name>
-    let account = stream.arn.as_deref().and_then(|arn| arn.split(':').nth(4));
-    let account = account.filter(|account| !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_digit()));
-    StreamId::of(account.unwrap_or(NO_ACCOUNT), &stream.name, stream.created)
 }
 
 /// A lease must survive a write that hangs: it is sent again well before the lease could expire.

@@ -53,9 +53,11 @@ async fn an_error_of_the_start_names_its_stream() {
 fn a_stream_id_has_the_account_of_the_arn_and_zeros_without_one() {
     let stream = FakeStream::named("orders", &[]);
     let mut description = stream.description();
-    let id = |description: &crate::ports::StreamDescription| super::super::build::stream_id(description);
+    let id = crate::ports::StreamDescription::stream_id;
     assert_eq!(id(&description).as_str(), "123456789012:orders:1699999999");
     description.arn = None;
+    assert_eq!(id(&description).as_str(), "000000000000:orders:1699999999");
+    description.arn = Some("arn:aws:kinesis:eu-west-1:somebody:stream/orders".to_owned());
     assert_eq!(id(&description).as_str(), "000000000000:orders:1699999999");
     description.arn = Some("orders".to_owned());
     assert_eq!(id(&description).as_str(), "000000000000:orders:1699999999");
