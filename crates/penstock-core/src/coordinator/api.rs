@@ -178,6 +178,13 @@ pub enum ShardRequest {
     },
     /// Record that all up to `after` is settled.
     Commit(Commit),
+    /// Record that all that arrived up to a time is settled; the checkpoint stays, which may well be none of a record.
+    SettleUntil {
+        /// The row's checkpoint. Condition: counter, owner, this, no intent open.
+        from: Position,
+        /// The time.
+        until: UnixMillis,
+    },
     /// Settle an intent without moving the checkpoint: it was passed by somebody else's checkpoint already.
     DropIntent {
         /// The encoded intent.

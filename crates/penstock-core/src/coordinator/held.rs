@@ -305,6 +305,7 @@ impl Held {
         let request = match &self.request {
             Some(ShardRequest::Intend { from, intent }) => Some(writes::intend(row, me, from, intent)),
             Some(ShardRequest::Commit(commit)) => Some(writes::commit(row, me, commit)),
+            Some(ShardRequest::SettleUntil { from, until }) => Some(writes::settle_until(row, me, from, *until)),
             Some(ShardRequest::DropIntent { intent }) => Some(writes::drop_intent(row, me, intent)),
             Some(ShardRequest::EndShard { .. }) => return self.end_write(me).or_else(|| self.renewal(me, now)),
             Some(ShardRequest::GiveUp { .. }) => return Some(self.release_write(me)),

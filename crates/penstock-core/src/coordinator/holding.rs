@@ -127,6 +127,7 @@ impl Coordinator {
             }
             ShardRequest::Intend { .. }
             | ShardRequest::Commit(_)
+            | ShardRequest::SettleUntil { .. }
             | ShardRequest::DropIntent { .. }
             | ShardRequest::GiveUp { .. } => VecDeque::new(),
         };

@@ -119,6 +119,15 @@ pub(super) fn commit(row: &LeaseRow, me: &WorkerId, commit: &Commit) -> LeaseWri
     write
 }
 
+/// Says that all that arrived up to a time is settled, where nothing was read that the checkpoint could move to.
+pub(super) fn settle_until(row: &LeaseRow, me: &WorkerId, from: &Position, until: UnixMillis) -> LeaseWrite {
+    let mut write = renew(row, me);
+    write.expect.checkpoint = Some(from.clone());
+    write.expect.intent = Some(None);
+    write.change.arrival = Field::Set(until);
+    write
+}
+
 /// Removes exactly this intent.
 pub(super) fn drop_intent(row: &LeaseRow, me: &WorkerId, intent: &Bytes) -> LeaseWrite {
     let mut write = renew(row, me);

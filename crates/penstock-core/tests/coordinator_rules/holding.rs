@@ -94,6 +94,18 @@ fn an_intent_and_its_commit_are_recorded_one_after_the_other() {
 }
 
 #[test]
+fn a_time_up_to_which_all_is_settled_is_recorded_without_a_position() {
+    let (mut desk, held) = Desk::holding_one();
+    let until = penstock_core::time::UnixMillis(42);
+    desk.request(held.token, ShardRequest::SettleUntil { from: START, until });
+    assert_eq!((desk.row(0).checkpoint.clone(), desk.row(0).arrival), (START, Some(until)));
+    assert_eq!(desk.answers(held.token), [Answer::Done { checkpoint: START }]);
+    desk.row_mut(0).intent = Some(Bytes::from_static(b"foreign"));
+    desk.request(held.token, ShardRequest::SettleUntil { from: START, until });
+    assert_eq!(desk.stopped(held.token), Some(StopReason::Lost(LossReason::Changed)));
+}
+
+#[test]
 fn a_batch_without_objects_commits_only_where_no_intent_is_open() {
     let (mut desk, held) = Desk::holding_one();
     desk.row_mut(0).intent = Some(Bytes::from_static(b"foreign"));

@@ -81,9 +81,14 @@ impl FakeStream {
 
     /// Puts records whose sequence numbers and payloads are these numbers.
     pub(crate) fn put(&self, shard: &str, numbers: std::ops::RangeInclusive<u64>) {
+        self.put_at(shard, numbers, START);
+    }
+
+    /// The same at a time of arrival.
+    pub(crate) fn put_at(&self, shard: &str, numbers: std::ops::RangeInclusive<u64>, arrival: UnixMillis) {
         let mut shards = self.shards.lock().unwrap();
         let shard = shards.get_mut(&ShardId::new(shard)).unwrap();
-        shard.records.extend(numbers.map(|number| (sequence(number), format!("r{number}").into_bytes(), START)));
+        shard.records.extend(numbers.map(|number| (sequence(number), format!("r{number}").into_bytes(), arrival)));
     }
 
     /// Closes a shard; its one child continues it.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use penstock_core::backoff::Backoff;
-use penstock_core::coordinator::api::{Commit, ShardRequest, StreamIndex};
+use penstock_core::coordinator::api::{ShardRequest, StreamIndex};
 use penstock_core::position::Position;
 use penstock_core::random::Random;
 use penstock_core::time::{Instant, Now, UnixMillis};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use super::gaps::GapLog;
 use super::look::Looks;
 use super::pulse::{Part, Pulse, Wait};
-use super::tenure::{LeaseLost, Tenure};
+use super::tenure::{LeaseLost, Tenure, wait_of};
 use crate::budget::MemoryBudget;
 use crate::clock::Clock;
 use crate::gate::SinkGate;
@@ -23,6 +23,9 @@ use crate::metrics::{AbandonReason, Metrics};
 use crate::ports::{GapLedger, SeamError, ShardIdentity, ShardSource, StreamDescription};
 use crate::settings::WorkerSettings;
 use crate::status::{Board, ShardCell};
+
+/// No stream keeps records for less. <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
+pub(crate) const LEAST_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// What all tasks of a worker share.
 pub(crate) struct WorkerContext {
@@ -116,7 +119,7 @@ impl ShardContext {
 
     /// Asks for something to be recorded in the row and waits until it is, or until the shard is cut off.
     pub(crate) async fn request(&self, part: Part, request: ShardRequest) -> Result<(), LeaseLost> {
-        self.pulse().waits(part, Wait::Lease);
+        self.pulse().waits(part, wait_of(&request));
         let recorded = tokio::select! {
             // Biased: nothing is recorded for a shard that is cut off.
             biased;
@@ -127,16 +130,21 @@ impl ShardContext {
         recorded
     }
 
-    /// What tells the row that all that arrived up to `until` is settled, where its checkpoint `at` is a record and it says so
-    /// for a time that is a good part of the retention earlier, or for none. The checkpoint stays where it is.
-    pub(crate) fn settled_until(&self, at: &Position, known: Option<UnixMillis>, until: UnixMillis) -> Option<Commit> {
-        // Often enough that a worker that is gone for long still leaves a time within the retention, and rare as a write.
-        let worth = (self.stream.description.retention / 4).max(Duration::from_secs(60));
+    /// What tells the row, whose checkpoint is `at`, that all that arrived up to `until` is settled, if it says so for a much
+    /// earlier time, or for none. The checkpoint stays where it is, which is nowhere in a shard that nothing was ever written to.
+    pub(crate) fn settled_until(
+        &self,
+        at: &Position,
+        known: Option<UnixMillis>,
+        until: UnixMillis,
+    ) -> Option<ShardRequest> {
+        // Often enough that a worker that is gone for long still leaves a time within the retention, and rare as a write. The
+        // retention was asked for at the start and may have become the least since.
+        let worth = (self.stream.description.retention.min(LEAST_RETENTION) / 4).max(Duration::from_secs(60));
         if known.is_some_and(|known| until.since(known) < worth) {
             return None;
         }
-        let after = at.record()?.clone();
-        Some(Commit { from: at.clone(), after, arrival: until, chain: None, intent: None, next: None })
+        Some(ShardRequest::SettleUntil { from: at.clone(), until })
     }
 
     /// A fetch was answered with so many bytes of payload. The first of a tenure ends the silence of the shard.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use penstock_core::coordinator::api::ShardRequest;
 use penstock_core::lease::LeaseRow;
+use penstock_core::position::Position;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
@@ -123,6 +124,10 @@ async fn run_once(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<Delivered
         facts.phase = ShardPhase::Running;
         facts.checkpoint = row.checkpoint.clone();
     });
+    if row.checkpoint == Position::ShardEnd {
+        // The end was recorded while the run that asked for it had ended.
+        return Ok(Delivered::Ended);
+    }
     let from = ReadFrom::row(&row).map_err(ShardError::from)?;
     let (out, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
     let reader = Reader::new(Arc::clone(ctx), from, out);
@@ -219,7 +224,7 @@ async fn prepared(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<LeaseRow,
     if ctx.worker.gate.opened().await.is_none() {
         return Err(ShardError::Gone("probe of the sink").into());
     }
-    ctx.pulse().waits(Place::Pipeline, Wait::Lease);
+    ctx.pulse().waits(Place::Pipeline, ctx.tenure.open_wait().await);
     let row = ctx.tenure.row().await?;
     let Some(intent) = &row.intent else { return Ok(row) };
     ctx.cell.note(|facts| facts.phase = ShardPhase::Replaying);

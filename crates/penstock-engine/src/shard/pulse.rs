@@ -44,6 +44,8 @@ pub(crate) enum Wait {
     Pause,
     /// A write of the lease row, which is answered or costs the lease.
     Lease,
+    /// The end of the shard in its row, which comes after the rows of its children, however long they take.
+    ShardEnd,
     /// A put, which has a time-out.
     Put,
     /// The sink, which is not there or does not take what it is sent; whoever sends it says so.
@@ -68,13 +70,14 @@ pub(crate) enum Wait {
     Halted,
 }
 
-const WAITS: [Wait; 17] = [
+const WAITS: [Wait; 18] = [
     Wait::Idle,
     Wait::Working,
     Wait::Stream,
     Wait::Fetch,
     Wait::Pause,
     Wait::Lease,
+    Wait::ShardEnd,
     Wait::Put,
     Wait::Sink,
     Wait::Operator,
@@ -109,6 +112,7 @@ impl Wait {
             Self::Fetch => "fetch",
             Self::Pause => "pause",
             Self::Lease => "lease_table",
+            Self::ShardEnd => "shard_end",
             Self::Put => "put",
             Self::Sink => "sink",
             Self::Operator => "operator",
@@ -129,9 +133,13 @@ impl Wait {
             Self::Idle | Self::Pause | Self::Deliverer | Self::Records | Self::Flight | Self::Halted => {
                 Patience::Endless
             }
-            Self::Sink | Self::Operator | Self::Memory | Self::FetchSlot | Self::Ledger | Self::Replays => {
-                Patience::Told
-            }
+            Self::Sink
+            | Self::Operator
+            | Self::Memory
+            | Self::FetchSlot
+            | Self::Ledger
+            | Self::Replays
+            | Self::ShardEnd => Patience::Told,
             Self::Working | Self::Stream | Self::Fetch | Self::Lease | Self::Put => Patience::Bounded,
         }
     }
@@ -251,7 +259,9 @@ mod tests {
 
     #[test]
     fn what_others_must_give_is_waited_for_and_told() {
-        for wait in [Wait::Sink, Wait::Operator, Wait::Memory, Wait::FetchSlot, Wait::Ledger, Wait::Replays] {
+        let told =
+            [Wait::Sink, Wait::Operator, Wait::Memory, Wait::FetchSlot, Wait::Ledger, Wait::Replays, Wait::ShardEnd];
+        for wait in told {
             assert_eq!(stalled(wait, BOUND * 100, BOUND), Verdict::Waits(wait, BOUND * 100));
         }
         for wait in [Wait::Idle, Wait::Pause, Wait::Records, Wait::Deliverer, Wait::Flight, Wait::Halted] {

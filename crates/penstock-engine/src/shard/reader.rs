@@ -33,6 +33,9 @@ const FULL_PAGE_PAUSE: Duration = Duration::from_secs(5);
 const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
 /// The service does not trim to the second, and clocks differ.
 const TRIM_SLACK: Duration = Duration::from_secs(60);
+/// A shard that lies idle is settled up to this long ago: clocks differ, a record may be shown a while after it arrived, and a
+/// clock that is fast must not leave a time in the row that is still to come.
+const TIP_SLACK: Duration = Duration::from_secs(600);
 /// How often it is told that a shard is at its tip, where it lies idle.
 const TIP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -274,12 +277,11 @@ impl Reader {
     /// The fetch that began then found nothing, and the shard is at its tip.
     fn tell_tip(&mut self, began: Now) {
         let told = *self.tip_told.get_or_insert(began.instant);
-        if began.instant.since(told) < TIP_INTERVAL || (self.handed.is_none() && self.from.checkpoint.is_none()) {
+        if began.instant.since(told) < TIP_INTERVAL {
             return;
         }
         self.tip_told = Some(began.instant);
-        // Clocks differ, and a record may be shown a while after it arrived.
-        let until = began.wall.0.saturating_sub(i64::try_from(TRIM_SLACK.as_millis()).unwrap_or(i64::MAX));
+        let until = began.wall.0.saturating_sub(i64::try_from(TIP_SLACK.as_millis()).unwrap_or(i64::MAX));
         // Whoever is busy with chunks can do without.
         let _no_room = self.out.try_send(ReaderItem::AtTip(UnixMillis(until)));
     }

@@ -11,19 +11,12 @@ use crate::ports::OpenAt;
 pub(crate) struct ReadFrom {
     /// Where the first iterator is opened.
     pub(crate) at: OpenAt,
-    /// The checkpoint whose record must be the first that is read, or records were trimmed.
-    pub(crate) checkpoint: Option<Checkpointed>,
+    /// The checkpoint: its record, which is read again and left out, must be the first that is read, or records were trimmed.
+    pub(crate) checkpoint: Option<RecordPosition>,
+    /// All that arrived up to this time is settled, where that is known.
+    pub(crate) settled: Option<UnixMillis>,
     /// What a gap begins behind that is noticed before a record is; `None` if somebody else looks for gaps.
     pub(crate) gaps_after: Option<Position>,
-}
-
-/// A checkpoint at a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Checkpointed {
-    /// The record, which is read again and left out.
-    pub(crate) position: RecordPosition,
-    /// All that arrived up to this time is settled, where that is known: the arrival time of the record, or later.
-    pub(crate) arrival: Option<UnixMillis>,
 }
 
 /// A row cannot be read from.
@@ -40,26 +33,32 @@ pub(crate) enum NoStart {
 impl ReadFrom {
     /// Where a shard with this row goes on.
     pub(crate) fn row(row: &LeaseRow) -> Result<Self, NoStart> {
-        let gaps_after = Some(row.checkpoint.clone());
-        match &row.checkpoint {
-            Position::TrimHorizon => Ok(Self { at: OpenAt::TrimHorizon, checkpoint: None, gaps_after }),
-            Position::Latest | Position::AtTimestamp => match row.start {
-                Some(start) => Ok(Self { at: OpenAt::Timestamp(start), checkpoint: None, gaps_after }),
-                None => Err(NoStart::NotPinned(row.checkpoint.clone())),
-            },
-            Position::After(position) => Ok(Self {
-                // AT, not AFTER: a record that is gone is noticed, and the rest of an aggregate is still read.
-                at: OpenAt::At(position.sequence.clone()),
-                checkpoint: Some(Checkpointed { position: position.clone(), arrival: row.arrival }),
-                gaps_after,
-            }),
-            Position::ShardEnd => Err(NoStart::Ended),
-        }
+        let at = match (&row.checkpoint, row.start) {
+            (Position::TrimHorizon, _) => OpenAt::TrimHorizon,
+            (Position::Latest | Position::AtTimestamp, Some(start)) => OpenAt::Timestamp(start),
+            (Position::Latest | Position::AtTimestamp, None) => return Err(NoStart::NotPinned(row.checkpoint.clone())),
+            // AT, not AFTER: a record that is gone is noticed, and the rest of an aggregate is still read.
+            (Position::After(position), _) => OpenAt::At(position.sequence.clone()),
+            (Position::ShardEnd, _) => return Err(NoStart::Ended),
+        };
+        let checkpoint = row.checkpoint.record().cloned();
+        Ok(Self { at, checkpoint, settled: settled_until(row), gaps_after: Some(row.checkpoint.clone()) })
     }
 
     /// Where the records of an intent begin. Its replay knows best what is missing of it.
     pub(crate) fn intent(first: &RecordPosition) -> Self {
-        Self { at: OpenAt::At(first.sequence.clone()), checkpoint: None, gaps_after: None }
+        Self { at: OpenAt::At(first.sequence.clone()), checkpoint: None, settled: None, gaps_after: None }
+    }
+}
+
+/// All that arrived up to this time is settled, as a row says: the arrival of the checkpointed record, or later where a shard lay
+/// idle; without one, the pinned start, since what came before was not asked for. `None` of a first row at the oldest record.
+pub(crate) fn settled_until(row: &LeaseRow) -> Option<UnixMillis> {
+    match &row.checkpoint {
+        Position::After(_) | Position::TrimHorizon => row.arrival,
+        // At zero is pinned who is to begin at the oldest record.
+        Position::Latest | Position::AtTimestamp => row.arrival.max(row.start.filter(|start| start.0 > 0)),
+        Position::ShardEnd => None,
     }
 }
 
@@ -82,10 +81,26 @@ mod tests {
     }
 
     #[test]
+    fn a_row_without_a_position_is_settled_up_to_its_start_or_what_is_known_since() {
+        let (old, young) = (Some(UnixMillis(7)), Some(UnixMillis(9)));
+        for (checkpoint, arrival, start, settled) in [
+            (Position::Latest, None, old, old),
+            (Position::Latest, young, old, young),
+            (Position::AtTimestamp, old, young, young),
+            (Position::AtTimestamp, None, Some(UnixMillis(0)), None),
+            (Position::TrimHorizon, None, None, None),
+            (Position::TrimHorizon, old, None, old),
+        ] {
+            let row = LeaseRow { arrival, start, ..row(checkpoint) };
+            assert_eq!(ReadFrom::row(&row).unwrap().settled, settled, "{row:?}");
+        }
+    }
+
+    #[test]
     fn a_checkpoint_is_read_again_so_that_its_absence_is_noticed() {
         let position = RecordPosition::parse("17/3").unwrap();
         let from = ReadFrom::row(&row(Position::After(position.clone()))).unwrap();
         assert_eq!(from.at, OpenAt::At(position.sequence.clone()));
-        assert_eq!(from.checkpoint, Some(Checkpointed { position, arrival: None }));
+        assert_eq!((from.checkpoint, from.settled), (Some(position), None));
     }
 }

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use penstock_core::coordinator::api::{Answer, HeldLease, Progress, ShardRequest};
 use penstock_core::ids::LeaseToken;
 use penstock_core::lease::LeaseRow;
-use penstock_core::position::{Position, RecordPosition};
-use penstock_core::time::{Instant, UnixMillis};
+use penstock_core::position::Position;
+use penstock_core::time::Instant;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::pulse::Pulse;
+use super::pulse::{Pulse, Wait};
 use crate::clock::Clock;
 
 /// What shards and the worker tell the lease keeper.
@@ -130,20 +130,40 @@ impl Tenure {
         view.settle().await
     }
 
-    /// Passes on what is settled and how far the shard is behind.
+    /// Passes on what is settled and how far the shard is behind. What is settled is not read again within this tenure, whether or
+    /// not it is stored yet.
+    ///
+    /// Cancel-safe: nothing is waited for between telling the keeper and noting it here, so that this view is never ahead.
     pub(crate) async fn progress(&self, progress: Progress) -> Result<(), LeaseLost> {
-        if let Some((position, arrival)) = &progress.settled {
-            self.settled_to(position, *arrival).await;
-        }
+        let settled = progress.settled.clone();
+        let mut view = self.view.lock().await;
         let message = KeeperMessage::Progress { token: self.token, progress };
-        self.keeper.send(message).await.map_err(|_| LeaseLost)
+        self.keeper.send(message).await.map_err(|_| LeaseLost)?;
+        if let Some((position, arrival)) = settled {
+            view.row.checkpoint = Position::After(position);
+            view.row.arrival = Some(arrival);
+        }
+        Ok(())
     }
 
-    /// What a call sink settled is not read again within this tenure, whether or not it is stored yet.
-    async fn settled_to(&self, position: &RecordPosition, arrival: UnixMillis) {
-        let mut view = self.view.lock().await;
-        view.row.checkpoint = Position::After(position.clone());
-        view.row.arrival = Some(arrival);
+    /// What whoever asks for the row waits for, if a request is open.
+    pub(crate) async fn open_wait(&self) -> Wait {
+        match &self.view.lock().await.open {
+            Some((request, _)) => wait_of(request),
+            None => Wait::Lease,
+        }
+    }
+}
+
+/// What a request waits for.
+pub(crate) const fn wait_of(request: &ShardRequest) -> Wait {
+    match request {
+        ShardRequest::EndShard { .. } => Wait::ShardEnd,
+        ShardRequest::Intend { .. }
+        | ShardRequest::Commit(_)
+        | ShardRequest::SettleUntil { .. }
+        | ShardRequest::DropIntent { .. }
+        | ShardRequest::GiveUp { .. } => Wait::Lease,
     }
 }
 
@@ -173,6 +193,7 @@ impl View {
                 }
                 self.row.intent = commit.next;
             }
+            ShardRequest::SettleUntil { until, .. } => self.row.arrival = Some(until),
             ShardRequest::DropIntent { .. } => self.row.intent = None,
             ShardRequest::EndShard { .. } | ShardRequest::GiveUp { .. } => {}
         }
@@ -186,6 +207,8 @@ mod tests {
     use bytes::Bytes;
     use penstock_core::coordinator::api::StreamIndex;
     use penstock_core::ids::{LeaseCounter, LeaseKey};
+    use penstock_core::position::RecordPosition;
+    use penstock_core::time::UnixMillis;
 
     use super::*;
 
@@ -221,6 +244,25 @@ mod tests {
         let tenure = tenure(sender);
         let drop_reply = async { drop(keeper.recv().await) };
         assert_eq!(tokio::join!(tenure.request(intend()), drop_reply).0, Err(LeaseLost));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_keeper_was_not_told_is_not_settled() {
+        let (sender, mut keeper) = mpsc::channel(1);
+        let tenure = tenure(sender);
+        let settled = |number| {
+            let position = RecordPosition::parse(number).unwrap();
+            Progress { settled: Some((position, UnixMillis(5))), ..Progress::default() }
+        };
+        let after = |number| Position::After(RecordPosition::parse(number).unwrap());
+        tenure.progress(settled("1")).await.unwrap();
+        assert_eq!(tenure.row().await.unwrap().checkpoint, after("1"));
+        // There is no room for another word, and whoever says it is dropped.
+        assert!(tokio::time::timeout(Duration::from_millis(1), tenure.progress(settled("2"))).await.is_err());
+        assert_eq!(tenure.row().await.unwrap().checkpoint, after("1"));
+        keeper.recv().await.unwrap();
+        tenure.progress(settled("3")).await.unwrap();
+        assert_eq!(tenure.row().await.unwrap().checkpoint, after("3"));
     }
 
     #[tokio::test(start_paused = true)]

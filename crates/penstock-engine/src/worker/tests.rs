@@ -11,6 +11,7 @@ mod trimmed;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use penstock_core::coordinator::api::InitialPosition;
 use penstock_core::ids::LeaseKey;
 use penstock_core::position::Position;
 use tokio::task::JoinHandle;
@@ -33,6 +34,7 @@ struct World {
     calls: Arc<FakeCalls>,
     aside: Arc<FakeSetAside>,
     clock: Clock,
+    begins_at: InitialPosition,
 }
 
 struct Started {
@@ -52,11 +54,15 @@ impl World {
             calls: Arc::default(),
             aside: Arc::default(),
             clock: Clock::simulated(START),
+            begins_at: InitialPosition::TrimHorizon,
         }
     }
 
     fn sources(&self) -> Vec<StreamSource> {
-        let source = |stream: &Arc<FakeStream>| StreamSource::whole(stream.name.clone(), stream.clone());
+        let source = |stream: &Arc<FakeStream>| StreamSource {
+            initial_position: self.begins_at,
+            ..StreamSource::whole(stream.name.clone(), stream.clone())
+        };
         std::iter::once(&self.stream).chain(&self.more).map(source).collect()
     }
 

@@ -28,6 +28,7 @@ use crate::ports::{SetAside, SetAsideReason};
 use crate::shard::context::ShardContext;
 use crate::shard::pulse::{Part, Wait};
 use crate::shard::reader::ReaderItem;
+use crate::shard::resume::settled_until;
 
 /// Where calls go, and what they cannot take.
 #[derive(Clone)]
@@ -129,7 +130,7 @@ impl CallDeliverer {
             asides: FuturesUnordered::new(),
             reported: None,
             reported_at: ctx.worker.clock.now().instant,
-            settled_until: row.arrival,
+            settled_until: settled_until(row),
             flushed: false,
             halted: false,
             account: Account::open(Arc::clone(&ctx.worker.metrics)),
@@ -385,8 +386,8 @@ impl CallDeliverer {
         if !stored || self.halted || self.intake.is_some() || !self.tracker.is_settled() {
             return Ok(());
         }
-        if let Some(commit) = self.ctx.settled_until(self.tracker.end(), self.settled_until, until) {
-            self.ctx.request(Part::Deliverer, ShardRequest::Commit(commit)).await?;
+        if let Some(request) = self.ctx.settled_until(self.tracker.end(), self.settled_until, until) {
+            self.ctx.request(Part::Deliverer, request).await?;
             self.settled_until = Some(until);
         }
         Ok(())

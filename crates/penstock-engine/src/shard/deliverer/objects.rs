@@ -27,6 +27,7 @@ use crate::ports::{ObjectSink, ObjectWriter, SealRequest, SetAsideReason};
 use crate::shard::context::ShardContext;
 use crate::shard::pulse::{Part, Wait};
 use crate::shard::reader::ReaderItem;
+use crate::shard::resume::settled_until;
 
 /// The user records of a batch at most: bounds what a replay has to read.
 const MAX_BATCH_RECORDS: u64 = 5_000_000;
@@ -111,7 +112,7 @@ impl ObjectDeliverer {
             flight: None,
             flying: None,
             blocked: None,
-            settled_until: row.arrival,
+            settled_until: settled_until(row),
             slot: ctx.worker.budget.open_slot(),
             closed_early: false,
             account: Account::open(Arc::clone(&ctx.worker.metrics)),
@@ -225,8 +226,8 @@ impl ObjectDeliverer {
         if !settled {
             return Ok(());
         }
-        if let Some(commit) = self.ctx.settled_until(&self.appended, self.settled_until, until) {
-            self.ctx.request(Part::Deliverer, ShardRequest::Commit(commit)).await?;
+        if let Some(request) = self.ctx.settled_until(&self.appended, self.settled_until, until) {
+            self.ctx.request(Part::Deliverer, request).await?;
             self.settled_until = Some(until);
         }
         Ok(())

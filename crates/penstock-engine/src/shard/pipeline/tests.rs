@@ -61,6 +61,7 @@ fn answer(request: ShardRequest, reply: oneshot::Sender<Answer>) {
     let checkpoint = match request {
         ShardRequest::Intend { from, .. } => from,
         ShardRequest::Commit(commit) => Position::After(commit.after),
+        ShardRequest::SettleUntil { from, .. } => from,
         ShardRequest::DropIntent { .. } | ShardRequest::EndShard { .. } | ShardRequest::GiveUp { .. } => {
             Position::ShardEnd
         }
@@ -133,4 +134,37 @@ async fn the_wait_for_the_end_of_a_shard_is_cut_with_it() {
     running.ctx.cut.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(1), running.run).await.expect("it is not waited for any more");
     assert_eq!(ended.unwrap(), TenureEnd::Cut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_shard_may_take_its_time_and_is_named() {
+    let stream = FakeStream::new(&[SHARD]);
+    stream.put(SHARD, 1..=10);
+    stream.close(SHARD, "shardId-000000000001");
+    let mut running = start(&stream);
+    running.answer_until(10).await;
+    let (request, reply) = running.request().await;
+    // The rows of the children cannot be created.
+    tokio::time::sleep(BOUND * 3).await;
+    let status = running.status();
+    assert_eq!((status.restarts, running.stalls("shard_end")), (0, 1));
+    assert!(status.problem.unwrap().contains("waits for shard_end"));
+    answer(request, reply);
+    assert_eq!(running.run.await.unwrap(), TenureEnd::Ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_stored_after_its_run_has_failed_ends_the_shard() {
+    let stream = FakeStream::new(&[SHARD]);
+    let running = start(&stream);
+    let Running { ctx, mut keeper, run, .. } = running;
+    run.abort();
+    let end = ShardRequest::EndShard { children: Vec::new() };
+    assert!(tokio::time::timeout(Duration::from_secs(1), ctx.tenure.request(end)).await.is_err());
+    let again = tokio::spawn(super::run(Arc::clone(&ctx), ShardSink::Objects(Arc::<FakeObjects>::default())));
+    let Some(KeeperMessage::Request { request, reply, .. }) = keeper.recv().await else { panic!("no request") };
+    tokio::time::sleep(BOUND * 2).await;
+    answer(request, reply);
+    let ended = tokio::time::timeout(Duration::from_secs(60), again).await.expect("it is not started again and again");
+    assert_eq!((ended.unwrap(), ctx.cell.snapshot(ctx.worker.clock.now()).restarts), (TenureEnd::Ended, 0));
 }

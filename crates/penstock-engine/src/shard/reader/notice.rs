@@ -9,10 +9,9 @@ use penstock_core::time::{Now, UnixMillis};
 
 use super::{Reader, TRIM_SLACK};
 use crate::ports::SeamError;
+use crate::shard::context::LEAST_RETENTION;
 use crate::shard::pulse::Part;
 
-/// No stream keeps records for less. <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
-const LEAST_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// How long an answer about the retention is good enough for a shard that is within it.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
 
@@ -56,23 +55,29 @@ impl Reader {
         Ok(age > kept)
     }
 
-    /// The checkpointed record is the first to be read, or it is gone, and then others after it may be.
+    /// The checkpointed record is the first to be read, or it is gone, and then others after it may be. Where there is no
+    /// checkpointed record, whatever came since the start may be gone.
     ///
-    /// They are not if all that arrived up to a time is settled, and what arrived later is still kept: that time stands in the
-    /// row. It is the arrival of the checkpointed record, and where a shard lies idle its owner moves it on: see
-    /// [`super::ReaderItem::AtTip`]. So a shard without records for longer than the retention has no gap at each change of
-    /// its owner. A row that the KCL wrote names no time, and then nobody can tell.
+    /// Nothing is if all that arrived up to a time is settled, and what arrived later is still kept: that time stands in the
+    /// row. It is the arrival of the checkpointed record, or the pinned start, and where a shard lies idle its owner moves it
+    /// on: see [`super::ReaderItem::AtTip`]. So a shard without records for longer than the retention has no gap at each change
+    /// of its owner, though nothing was ever written to it. A row that the KCL wrote names no time beside its checkpoint, and
+    /// then nobody can tell. A first row at the oldest record names none either, and nothing that came before was promised.
     async fn begins_behind_a_gap(&self, chunk: &Chunk, nothing_left: bool, now: UnixMillis) -> Result<bool, SeamError> {
-        let Some(checkpoint) = &self.from.checkpoint else { return Ok(false) };
         if self.arrived {
             return Ok(false);
         }
-        match chunk.records().next() {
-            Some(first) if parsed(first.sequence) == checkpoint.position.sequence => return Ok(false),
-            None if !nothing_left => return Ok(false),
-            Some(_) | None => {}
+        match (chunk.records().next(), &self.from.checkpoint) {
+            (Some(first), Some(checkpoint)) if parsed(first.sequence) == checkpoint.sequence => return Ok(false),
+            (None, _) if !nothing_left => return Ok(false),
+            (Some(_) | None, _) => {}
         }
-        let Some(settled) = checkpoint.arrival else { return Ok(true) };
+        let settled = match (&self.from.checkpoint, self.from.settled) {
+            (Some(_), Some(settled)) => settled,
+            // Nothing arrived before the stream was there.
+            (None, Some(settled)) => settled.max(self.ctx.stream.description.created),
+            (checkpoint, None) => return Ok(checkpoint.is_some()),
+        };
         let retention = self.retention().await?;
         // The service may trim a little early, but not by much of a short retention.
         let slack = TRIM_SLACK.min(retention / 100);

@@ -20,6 +20,7 @@ struct Reading {
     ctx: Arc<ShardContext>,
     ledger: Arc<FakeGaps>,
     arrival: Option<UnixMillis>,
+    start: UnixMillis,
     items: mpsc::Receiver<ReaderItem>,
     task: JoinHandle<()>,
 }
@@ -35,7 +36,7 @@ fn begin(stream: &Arc<FakeStream>, checkpoint: Position, arrival: Option<UnixMil
     let ledger = Arc::<FakeGaps>::default();
     let (ctx, _keeper) = shard_with(stream, checkpoint, Arc::clone(&ledger));
     let (_, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
-    Reading { ctx, ledger, arrival, items, task: tokio::spawn(async {}) }
+    Reading { ctx, ledger, arrival, start: START, items, task: tokio::spawn(async {}) }
 }
 
 impl Reading {
@@ -43,7 +44,7 @@ impl Reading {
     async fn start(&mut self) {
         self.task.abort();
         let row: LeaseRow = self.ctx.tenure.row().await.unwrap();
-        let from = ReadFrom::row(&LeaseRow { arrival: self.arrival, start: Some(START), ..row }).unwrap();
+        let from = ReadFrom::row(&LeaseRow { arrival: self.arrival, start: Some(self.start), ..row }).unwrap();
         let (out, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
         self.items = items;
         self.task = tokio::spawn(Reader::new(Arc::clone(&self.ctx), from, out).run());
@@ -313,7 +314,53 @@ async fn a_shard_that_lies_idle_tells_that_it_is_at_its_tip() {
     assert_eq!(reading.records(10).await, lines(1..=10));
     let Some(ReaderItem::AtTip(until)) = reading.items.recv().await else { panic!("not told") };
     let now = reading.ctx.worker.clock.now().wall;
-    assert_eq!(now.since(until).as_secs(), TRIM_SLACK.as_secs());
+    assert_eq!(now.since(until).as_secs(), TIP_SLACK.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_nothing_was_ever_written_to_tells_that_it_is_at_its_tip() {
+    for checkpoint in [Position::TrimHorizon, Position::Latest] {
+        let mut reading = read(&FakeStream::new(&[SHARD]), checkpoint, None).await;
+        assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+        assert!(matches!(reading.items.recv().await, Some(ReaderItem::AtTip(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_before_the_first_position_is_a_gap_and_nothing_is_where_none_was_to_be_read() {
+    use Position::{AtTimestamp, Latest, TrimHorizon};
+    let never = UnixMillis(0);
+    for (checkpoint, start, arrival, created, gap) in [
+        (Latest, OLD, None, OLD, true),
+        (AtTimestamp, OLD, None, OLD, true),
+        (AtTimestamp, OLD, Some(OLD), OLD, true),
+        // A child that carries what is known of its parent.
+        (TrimHorizon, START, Some(OLD), OLD, true),
+        (Latest, YOUNG, None, OLD, false),
+        (Latest, OLD, Some(YOUNG), OLD, false),
+        (TrimHorizon, START, Some(YOUNG), OLD, false),
+        // First rows at the oldest record.
+        (TrimHorizon, OLD, None, OLD, false),
+        (AtTimestamp, never, None, OLD, false),
+        // Of a time when there was no stream.
+        (AtTimestamp, OLD, None, YOUNG, false),
+    ] {
+        for (left, end) in [(true, GapEnd::Before(sequence(10))), (false, GapEnd::Unknown)] {
+            let stream = FakeStream::new(&[SHARD]);
+            *stream.created.lock().unwrap() = created;
+            if left {
+                stream.put(SHARD, 10..=19);
+            }
+            let mut reading = begin(&stream, checkpoint.clone(), arrival);
+            reading.start = start;
+            reading.start().await;
+            let first = reading.items.recv().await;
+            assert_eq!(matches!(first, Some(ReaderItem::Chunk { .. })), left);
+            let range = GapRange { after: checkpoint.clone(), end };
+            let expected = if gap { vec![range] } else { Vec::new() };
+            assert_eq!(reading.ranges(), expected, "{checkpoint} of {start:?}, {arrival:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

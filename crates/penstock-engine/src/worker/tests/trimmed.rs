@@ -21,7 +21,8 @@ async fn left_with_intents(shards: &[&str]) -> World {
 }
 
 fn ranges(world: &World) -> Vec<GapRange> {
-    world.gaps.entries.lock().unwrap().values().map(|entry| entry.range.clone()).collect()
+    let entries = world.gaps.entries.lock().unwrap();
+    entries.values().filter(|entry| entry.is_open()).map(|entry| entry.range.clone()).collect()
 }
 
 fn lost(end: GapEnd) -> Vec<GapRange> {
@@ -144,4 +145,53 @@ async fn a_shard_that_lay_idle_has_no_gap_by_calls() {
         world.start(SinkPort::Calls(world.calls.clone()), false, rarely_fetching(worker))
     })
     .await;
+}
+
+/// Workers begin at the tip of a stream that has been there for long.
+fn from_the_tip() -> World {
+    let world = World { begins_at: InitialPosition::Latest, ..World::new(&[SHARD]) };
+    *world.stream.created.lock().unwrap() = UnixMillis(START.0 - 100 * 3_600_000);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_before_the_first_commit_is_in_the_ledger_before_it() {
+    let world = from_the_tip();
+    let first = world.objects("w-1");
+    until("the row", || world.checkpoint_if_there(SHARD) == Some(Position::Latest)).await;
+    tokio::time::sleep(Duration::from_secs(240)).await;
+    first.stop().await;
+    // Records come and are trimmed while nobody is there.
+    tokio::time::sleep(Duration::from_secs(25 * 3_600)).await;
+    world.stream.put_at(SHARD, 11..=40, world.clock.now().wall);
+    world.gaps.faults.add(ErrorClass::Denied, 1_000_000);
+    let second = world.objects("w-2");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!((world.checkpoint(SHARD), world.objects.lines()), (Position::Latest, vec![]));
+    world.gaps.faults.clear();
+    committed(&world, SHARD).await;
+    assert_eq!(ranges(&world), [GapRange { after: Position::Latest, end: GapEnd::Before(sequence(11)) }]);
+    second.stop().await;
+}
+
+async fn never_written_for_longer_than_the_retention(sink: impl Fn(&World) -> SinkPort) {
+    let world = from_the_tip();
+    for number in 0..4 {
+        let worker = world.start(sink(&world), false, rarely_fetching(&format!("w-{number}")));
+        tokio::time::sleep(Duration::from_secs(13 * 3_600)).await;
+        let settled = world.table.row(SHARD).arrival.unwrap();
+        assert!(world.clock.now().wall.since(settled) <= Duration::from_secs(7 * 3_600), "{settled}");
+        worker.stop().await;
+    }
+    assert_eq!((world.checkpoint(SHARD), ranges(&world)), (Position::Latest, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_nothing_was_ever_written_to_has_no_gap() {
+    never_written_for_longer_than_the_retention(|world| SinkPort::Objects(world.objects.clone())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_nothing_was_ever_written_to_has_no_gap_by_calls() {
+    never_written_for_longer_than_the_retention(|world| SinkPort::Calls(world.calls.clone())).await;
 }
