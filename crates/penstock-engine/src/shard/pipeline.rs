@@ -25,6 +25,9 @@ use crate::status::ShardPhase;
 /// A run that lasted this long was well: the next pause is a short one again.
 const WELL: Duration = Duration::from_secs(60);
 
+/// A task that is told to end does so at its next step, which is near.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a shard delivers into.
 #[derive(Clone)]
 pub(crate) enum ShardSink {
@@ -132,7 +135,6 @@ async fn run_once(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<Delivered
     let (out, items) = mpsc::channel(CHUNKS_IN_CHANNEL);
     let reader = Reader::new(Arc::clone(ctx), from, out);
     let drain = ctx.drain.clone();
-    // Ended at the end of this run, so that no task outlives it.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         // Stopping the reader anywhere loses nothing: what was not handed on was not read.
@@ -150,8 +152,34 @@ async fn run_once(ctx: &Arc<ShardContext>, sink: &ShardSink) -> Result<Delivered
         }
     }
     let delivered = watched(ctx, outcome(&mut tasks)).await;
-    tasks.shutdown().await;
+    end(ctx, tasks).await;
     delivered
+}
+
+/// Ends the tasks of a run, so that none goes on beside the next one. A task ends where it waits next: one that holds its thread
+/// meanwhile is waited for, and named. Who is cut off does not wait for it: it begins nothing any more, and its lease is not ours.
+async fn end(ctx: &ShardContext, mut tasks: JoinSet<Part>) {
+    tasks.abort_all();
+    let mut ended = std::pin::pin!(async { while tasks.join_next().await.is_some() {} });
+    tokio::select! {
+        // Biased: what has ended is not waited for.
+        biased;
+        () = &mut ended => return,
+        () = tokio::time::sleep(ENDS_WITHIN) => {}
+    }
+    let doing = |part| ctx.pulse().last(part).as_str();
+    tracing::error!(
+        stream = %ctx.identity.stream, shard = %ctx.identity.shard, reader = doing(Place::Reader),
+        deliverer = doing(Place::Deliverer), batch = doing(Place::Flight),
+        "a task of the shard holds its thread and does not end; the shard waits for it"
+    );
+    ctx.cell.problem("waits for a task of its own that holds its thread");
+    tokio::select! {
+        // Biased: the same.
+        biased;
+        () = &mut ended => {}
+        () = ctx.cut.cancelled() => {}
+    }
 }
 
 /// Goes on until `work` ends, or until a part of the shard is found standing still. `work` is dropped then.

@@ -178,6 +178,11 @@ impl Pulse {
         PARTS.iter().for_each(|part| self.waits(*part, Wait::Idle));
     }
 
+    /// What a part said last that it waits for.
+    pub(crate) fn last(&self, part: Part) -> Wait {
+        Wait::read(self.parts[part as usize].load(Ordering::Relaxed))
+    }
+
     fn read(&self) -> [u64; PARTS.len()] {
         self.parts.each_ref().map(|part| part.load(Ordering::Relaxed))
     }

@@ -168,3 +168,26 @@ async fn an_end_that_is_stored_after_its_run_has_failed_ends_the_shard() {
     let ended = tokio::time::timeout(Duration::from_secs(60), again).await.expect("it is not started again and again");
     assert_eq!((ended.unwrap(), ctx.cell.snapshot(ctx.worker.clock.now()).restarts), (TenureEnd::Ended, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_holds_its_thread_is_waited_for_and_named_until_the_shard_is_cut_off() {
+    let (ctx, _keeper) = shard(&FakeStream::new(&[SHARD]), Position::TrimHorizon);
+    let (free, held) = std::sync::mpsc::channel::<()>();
+    let (begins, begun) = oneshot::channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        begins.send(()).unwrap();
+        let _freed = held.recv();
+        Part::Reader
+    });
+    begun.await.unwrap();
+    let of_task = Arc::clone(&ctx);
+    let ending = tokio::spawn(async move { end(&of_task, tasks).await });
+    tokio::time::sleep(ENDS_WITHIN + Duration::from_millis(500)).await;
+    assert!(!ending.is_finished(), "the next run must not go beside it");
+    let problem = ctx.cell.snapshot(ctx.worker.clock.now()).problem.unwrap();
+    assert!(problem.contains("holds its thread"), "{problem}");
+    ctx.cut.cancel();
+    tokio::time::timeout(Duration::from_secs(5), ending).await.expect("it is not waited for any more").unwrap();
+    free.send(()).unwrap();
+}
