@@ -10,7 +10,6 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::AttributeValue;
 use penstock_core::gap::{GapEntry, GapId};
 use penstock_core::ids::LeaseKey;
 use penstock_core::time::UnixMillis;
@@ -48,8 +47,9 @@ impl DynamoGapLedger {
         format!("{}/{key}", self.table)
     }
 
-    /// Whether an entry of this id is stored.
-    async fn has(&self, lease: &LeaseKey, id: GapId) -> Result<bool, SeamError> {
+    /// The keys and acknowledgements of what is stored under this id.
+    async fn find(&self, lease: &LeaseKey, id: GapId) -> Result<Vec<Item>, SeamError> {
+        let mut items = Vec::new();
         let mut from: Option<Item> = None;
         loop {
             let output = self
@@ -57,21 +57,20 @@ impl DynamoGapLedger {
                 .query()
                 .table_name(&self.table)
                 .key_condition_expression("#lease = :lease")
-                .projection_expression("#noticed")
+                .projection_expression("#lease, #noticed, #at")
                 .expression_attribute_names("#lease", LEASE_KEY)
                 .expression_attribute_names("#noticed", NOTICED_AND_ID)
+                .expression_attribute_names("#at", ACKNOWLEDGED)
                 .expression_attribute_values(":lease", string(lease.as_str()))
                 .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()
                 .await
                 .map_err(|error| self.place.error("Query", &self.subject(lease), error))?;
-            if output.items().iter().any(|found| item::id(found) == Some(id)) {
-                return Ok(true);
-            }
+            items.extend(output.items.unwrap_or_default().into_iter().filter(|found| item::id(found) == Some(id)));
             from = output.last_evaluated_key;
             if from.is_none() {
-                return Ok(false);
+                return Ok(items);
             }
         }
     }
@@ -91,22 +90,28 @@ impl DynamoGapLedger {
         }
     }
 
-    /// Sets the time of acknowledgement unless there is one. The value tells whether the item was there.
-    async fn mark(&self, lease: AttributeValue, noticed: AttributeValue, at: UnixMillis) -> Result<bool, SeamError> {
+    /// Sets the time of acknowledgement unless there is one, or removes it. The value tells whether the item was there.
+    async fn mark(&self, mut found: Item, at: Option<UnixMillis>) -> Result<bool, SeamError> {
+        let (Some(lease), Some(noticed)) = (found.remove(LEASE_KEY), found.remove(NOTICED_AND_ID)) else {
+            return Ok(false);
+        };
         let subject = format!("{}/{}", self.table, lease.as_s().map_or("?", String::as_str));
-        let result = self
+        let update = self
             .client
             .update_item()
             .table_name(&self.table)
             .key(LEASE_KEY, lease)
             .key(NOTICED_AND_ID, noticed)
             .condition_expression("attribute_exists(#lease)")
-            .update_expression("SET #at = if_not_exists(#at, :at)")
             .expression_attribute_names("#lease", LEASE_KEY)
-            .expression_attribute_names("#at", ACKNOWLEDGED)
-            .expression_attribute_values(":at", number(at.0))
-            .send()
-            .await;
+            .expression_attribute_names("#at", ACKNOWLEDGED);
+        let update = match at {
+            Some(at) => update
+                .update_expression("SET #at = if_not_exists(#at, :at)")
+                .expression_attribute_values(":at", number(at.0)),
+            None => update.update_expression("REMOVE #at"),
+        };
+        let result = update.send().await;
         match result {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
@@ -131,7 +136,13 @@ impl GapLedger for DynamoGapLedger {
     }
 
     async fn record(&self, entry: &GapEntry) -> Result<(), SeamError> {
-        if self.has(&entry.lease, entry.id()).await? {
+        let mut stands = false;
+        for found in self.find(&entry.lease, entry.id()).await? {
+            let closed = entry.acknowledged.is_none() && found.contains_key(ACKNOWLEDGED);
+            // One that somebody deleted meanwhile does not stand.
+            stands |= !closed || self.mark(found, None).await?;
+        }
+        if stands {
             return Ok(());
         }
         let result = self
@@ -177,12 +188,9 @@ impl GapLedger for DynamoGapLedger {
 
     async fn acknowledge(&self, id: GapId, at: UnixMillis) -> Result<bool, SeamError> {
         let mut any = false;
-        for mut found in self.scan().await? {
-            if item::id(&found) != Some(id) {
-                continue;
-            }
-            if let (Some(lease), Some(noticed)) = (found.remove(LEASE_KEY), found.remove(NOTICED_AND_ID)) {
-                any |= self.mark(lease, noticed, at).await?;
+        for found in self.scan().await? {
+            if item::id(&found) == Some(id) {
+                any |= self.mark(found, Some(at)).await?;
             }
         }
         Ok(any)

@@ -12,7 +12,7 @@ use penstock_core::gap::{GapEnd, GapEntry, GapRange, GapReason};
 use penstock_core::ids::{LeaseKey, StreamName, WorkerId};
 use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
-use penstock_engine::ports::{ErrorClass, GapLedger, TableProblem};
+use penstock_engine::ports::{ErrorClass, GapLedger, SeamError, TableProblem};
 use penstock_sim::conformance::gap_ledger::{self, Place, Stranger};
 use penstock_standins::unique_account;
 use serde_json::{Value, json};
@@ -208,6 +208,9 @@ async fn two_items_of_one_entry_are_read_as_the_older_and_acknowledged_as_one() 
         assert!(ledger.acknowledge(entry().id(), UnixMillis(99)).await.unwrap());
         assert_eq!(ledger.entries().await.unwrap(), (vec![acknowledged], vec![]), "and the first time stays");
         assert_eq!(items(&endpoint, &account).len(), 2, "nothing is taken away");
+        ledger.record(&later).await.unwrap();
+        assert_eq!(ledger.entries().await.unwrap(), (vec![entry()], vec![]), "noticed again, both are open again");
+        assert_eq!(items(&endpoint, &account).len(), 2);
     }
 }
 
@@ -264,9 +267,16 @@ async fn each_permission_that_is_missing_is_named_and_nothing_is_taken_for_store
         assert_eq!(items(&ministack(), &account), Vec::<Value>::new());
     }
     ledger.record(&entry()).await.unwrap();
+    let names_it = |error: &SeamError| error.class == ErrorClass::Denied && line(error).contains("dynamodb:UpdateItem");
     faults.once("dynamodb", "UpdateItem", denied());
     let error = ledger.acknowledge(entry().id(), UnixMillis(1)).await.unwrap_err();
-    assert!(error.class == ErrorClass::Denied && line(&error).contains("dynamodb:UpdateItem"), "{error}");
+    assert!(names_it(&error), "{error}");
+    assert!(ledger.acknowledge(entry().id(), UnixMillis(1)).await.unwrap());
+    faults.once("dynamodb", "UpdateItem", denied());
+    let error = ledger.record(&entry()).await.unwrap_err();
+    assert!(names_it(&error), "{error}");
+    assert!(!ledger.entries().await.unwrap().0[0].is_open());
+    ledger.record(&entry()).await.unwrap();
     faults.once("dynamodb", "Scan", denied());
     let error = ledger.entries().await.unwrap_err();
     assert!(error.class == ErrorClass::Denied && line(&error).contains("dynamodb:Scan"), "{error}");

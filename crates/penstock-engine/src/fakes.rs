@@ -31,7 +31,7 @@ use crate::gate::{SinkFacts, SinkGate};
 use crate::metrics::Metrics;
 use crate::ports::*;
 use crate::settings::WorkerSettings;
-use crate::shard::context::{GapLog, ShardContext, Stream, WorkerContext};
+use crate::shard::context::{ShardContext, Stream, WorkerContext};
 use crate::shard::tenure::{DeliveryDeadline, KeeperMessage, Tenure};
 use crate::status::{Board, ShardCell};
 
@@ -103,7 +103,6 @@ pub(crate) fn shard_with(
         gate: SinkGate::open(SinkFacts { target: None }),
         fetches: Semaphore::new(1),
         replays: Semaphore::new(1),
-        gaps: GapLog::default(),
         out_of_grace: AtomicBool::new(false),
         settings,
     });

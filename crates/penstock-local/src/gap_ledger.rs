@@ -82,7 +82,7 @@ fn insert(connection: &mut Connection, application: &ApplicationName, entry: &Ga
                 range_text, noticed_at, noticed_by, acknowledged_at)
              VALUES (:application, :id, :lease, :stream, :stream_created, :reason, :after, :end, :text, :noticed, :by,
                 :acknowledged)
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT (application, id) DO UPDATE SET acknowledged_at = NULL WHERE excluded.acknowledged_at IS NULL",
             named_params! {
                 ":application": application.as_str(),
                 ":id": entry.id().to_string(),

@@ -30,10 +30,13 @@ impl SimulatedGapLedger {
         Self::default()
     }
 
-    /// Stores an entry now, unless one with its id is there.
+    /// Stores an entry now, unless one with its id is there, which is open then.
     pub fn record_now(&self, entry: &GapEntry) {
-        let stored = || Stored { entry: entry.clone(), problem: None };
-        self.lock().entry(entry.id()).or_insert_with(stored);
+        let mut entries = self.lock();
+        let stored = entries.entry(entry.id()).or_insert_with(|| Stored { entry: entry.clone(), problem: None });
+        if entry.acknowledged.is_none() {
+            stored.entry.acknowledged = None;
+        }
     }
 
     /// All entries that can be read, the oldest first.

@@ -156,7 +156,11 @@ impl GapLedger for FakeGaps {
     async fn record(&self, entry: &GapEntry) -> Result<(), SeamError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         self.faults.next("record gap")?;
-        self.entries.lock().unwrap().entry(entry.id()).or_insert_with(|| entry.clone());
+        let mut entries = self.entries.lock().unwrap();
+        let stored = entries.entry(entry.id()).or_insert_with(|| entry.clone());
+        if entry.acknowledged.is_none() {
+            stored.acknowledged = None;
+        }
         Ok(())
     }
 

@@ -15,8 +15,10 @@ pub trait GapLedger: Send + Sync + 'static {
     /// [`TableProblem::Foreign`] if something else stands under the name; otherwise what the store said.
     async fn prepare(&self) -> Result<(), TableProblem>;
 
-    /// Stores an entry, durably, unless one with its id is there: writing one twice, by two workers even, leaves one, and the
-    /// acknowledgement of an earlier one stays.
+    /// Stores an entry, durably, unless one with its id is there: writing one twice, by two workers even, leaves one, with the
+    /// words of the first. If that one was acknowledged, it is open again: an id says where records are missing, as far as that
+    /// is known, and not which, so whatever is noticed after somebody has looked is to be looked at again. An entry that is
+    /// itself acknowledged opens nothing. Whoever notices a gap therefore writes it once, and again only for want of an answer.
     ///
     /// # Errors
     /// What the store said; the entry may be stored nevertheless, and the same call may be made again.

@@ -12,7 +12,6 @@ use penstock_core::time::{Instant, Now, UnixMillis};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use super::gaps::GapLog;
 use super::look::Looks;
 use super::pulse::{Part, Pulse, Wait};
 use super::tenure::{LeaseLost, Tenure, wait_of};
@@ -43,7 +42,6 @@ pub(crate) struct WorkerContext {
     pub(crate) fetches: Semaphore,
     /// One replay at a time: each is held in memory whole.
     pub(crate) replays: Semaphore,
-    pub(crate) gaps: GapLog,
     /// The grace period is over: what is cut off from here on was not delivered in time.
     pub(crate) out_of_grace: AtomicBool,
 }

@@ -13,7 +13,10 @@ use super::context::{ShardContext, backoff};
 use super::pulse::{Part, Wait};
 use crate::ports::SeamError;
 
-/// The entries that this process has stored: each is counted and told once.
+/// The entries that a tenure has stored, over all its runs: each is written, counted and told once.
+///
+/// An entry that is written again is open again, which must not befall one that an operator looked at while the shard was started
+/// again. The next tenure does not know what this one noticed, and if it finds something missing, that may be something else.
 #[derive(Debug, Default)]
 pub(crate) struct GapLog(Mutex<BTreeSet<GapId>>);
 
@@ -43,10 +46,10 @@ impl ShardContext {
         }
     }
 
-    /// Tries once to store an entry. An entry that this process has stored before is not written again.
+    /// Tries once to store an entry. An entry that this tenure has stored before is not written again.
     pub(crate) async fn try_record_gap(&self, entry: &GapEntry) -> Result<(), SeamError> {
         let worker = &self.worker;
-        if worker.gaps.holds(entry.id()) {
+        if self.tenure.gaps.holds(entry.id()) {
             return Ok(());
         }
         if mutant::is(Mutant::LedgerAfterCommit) {
@@ -57,7 +60,7 @@ impl ShardContext {
             Ok(stored) => stored?,
             Err(_) => return Err(SeamError::timed_out("record gap", self.identity.lease.to_string(), limit)),
         }
-        if worker.gaps.add(entry.id()) {
+        if self.tenure.gaps.add(entry.id()) {
             worker.metrics.gap(entry.reason.as_str());
             tracing::error!(
                 stream = %entry.stream, shard = %entry.lease, reason = entry.reason.as_str(), range = %entry.range,

@@ -13,6 +13,7 @@ use penstock_core::position::Position;
 use penstock_core::time::Instant;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::gaps::GapLog;
 use super::pulse::{Pulse, Wait};
 use crate::clock::Clock;
 
@@ -96,6 +97,7 @@ pub(crate) struct Tenure {
     pub(crate) token: LeaseToken,
     pub(crate) deadline: DeliveryDeadline,
     pub(crate) pulse: Pulse,
+    pub(crate) gaps: GapLog,
     keeper: mpsc::Sender<KeeperMessage>,
     view: Mutex<View>,
 }
@@ -109,7 +111,7 @@ struct View {
 impl Tenure {
     pub(crate) fn new(held: HeldLease, deadline: DeliveryDeadline, keeper: mpsc::Sender<KeeperMessage>) -> Self {
         let HeldLease { token, row, until: _, stream: _, silent_since: _ } = held;
-        Self { token, deadline, pulse: Pulse::default(), keeper, view: Mutex::new(View { row, open: None }) }
+        Self { token, deadline, pulse: Pulse::default(), gaps: GapLog::default(), keeper, view: Mutex::new(View { row, open: None }) }
     }
 
     /// The row as it is known to be. Awaits a request that an earlier run of the shard left open.

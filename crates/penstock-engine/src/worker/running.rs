@@ -26,7 +26,7 @@ use crate::lease_keeper::{FirstScan, KeeperParts, LeaseCalls, LeaseKeeper, MAILB
 use crate::ledger::ToldLedger;
 use crate::ports::ShardIdentity;
 use crate::settings::WorkerSettings;
-use crate::shard::context::{GapLog, ShardContext, Stream, WorkerContext};
+use crate::shard::context::{ShardContext, Stream, WorkerContext};
 use crate::shard::pipeline::{self, ShardSink, TenureEnd, panic_text};
 use crate::shard::tenure::{DeliveryDeadline, KeeperMessage, Tenure};
 use crate::start::StartError;
@@ -118,7 +118,6 @@ impl Running {
             board,
             gate,
             replays: Semaphore::new(1),
-            gaps: GapLog::default(),
             out_of_grace: AtomicBool::new(false),
         });
         let mut services = JoinSet::new();

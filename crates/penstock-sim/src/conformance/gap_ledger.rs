@@ -61,6 +61,7 @@ where
     an_entry_written_twice_is_one_and_stays_the_first(&make("gap-twice").await).await;
     many_writers_at_once_leave_each_entry_once(&make("gap-race").await).await;
     an_acknowledgement_stays(&make("gap-acknowledged").await).await;
+    what_is_noticed_after_its_acknowledgement_is_open_again(&make("gap-again").await).await;
     what_is_not_there_is_not_acknowledged(&make("gap-unknown").await).await;
     entries_come_in_the_order_of_time(&make("gap-order").await).await;
     an_entry_that_cannot_be_read_is_named(&make("gap-damage").await).await;
@@ -204,9 +205,29 @@ async fn an_acknowledgement_stays(place: &Place) {
     assert_eq!(all(place.last()).await, [acknowledged.clone(), other.clone()], "and no other entry is touched");
     assert!(!acknowledged.is_open() && other.is_open());
     assert!(place.last().acknowledge(entry().id(), UnixMillis(99)).await.expect("a mark"), "it is there still");
-    write(place.last(), &noticed_again(&entry(), 5)).await;
-    write(place.last(), &noticed_again(&entry(), -5)).await;
-    assert_eq!(all(place.ledger()).await, [acknowledged, other], "the first time stays, whoever notices it again");
+    assert_eq!(all(place.ledger()).await, [acknowledged, other], "the first time stays");
+}
+
+async fn what_is_noticed_after_its_acknowledgement_is_open_again(place: &Place) {
+    let other = noticed_again(&numbered(1), 1);
+    let at = |at: i64| GapEntry { acknowledged: Some(UnixMillis(at)), ..entry() };
+    let acknowledged_other = GapEntry { acknowledged: Some(UnixMillis(7)), ..other.clone() };
+    write(place.ledger(), &entry()).await;
+    write(place.ledger(), &other).await;
+    assert!(place.ledger().acknowledge(other.id(), UnixMillis(7)).await.expect("a mark"));
+    // Later, and by a worker whose clock is behind.
+    for (round, later) in [5, -5].into_iter().enumerate() {
+        let time = 70 + round as i64;
+        assert!(place.last().acknowledge(entry().id(), UnixMillis(time)).await.expect("a mark"));
+        assert_eq!(all(place.ledger()).await, [at(time), acknowledged_other.clone()]);
+        write(place.last(), &at(3)).await;
+        assert_eq!(all(place.ledger()).await, [at(time), acknowledged_other.clone()], "what is closed opens nothing");
+        for _ in 0..2 {
+            write(place.ledger(), &noticed_again(&entry(), later)).await;
+            let open = [entry(), acknowledged_other.clone()];
+            assert_eq!(all(place.last()).await, open, "it is open again, in its first words, and no other is touched");
+        }
+    }
 }
 
 async fn what_is_not_there_is_not_acknowledged(place: &Place) {

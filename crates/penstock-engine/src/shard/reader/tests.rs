@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use penstock_core::gap::{GapEnd, GapRange};
+use penstock_core::gap::{GapEnd, GapEntry, GapRange};
 use penstock_core::ids::ShardId;
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::fakes::*;
+use crate::ports::GapLedger;
 
 const SHARD: &str = "shardId-000000000000";
 
@@ -291,6 +292,25 @@ async fn a_gap_is_counted_once_however_often_the_shard_starts() {
         assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
     }
     assert_eq!((reading.gaps("trimmed"), reading.ranges().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_was_acknowledged_is_opened_again_by_the_next_tenure_and_not_by_the_one_that_told_it() {
+    let stream = FakeStream::new(&[SHARD]);
+    let mut reading = begin(&stream, Position::After(position(5)), Some(OLD));
+    let is_open = |ledger: &FakeGaps| ledger.entries.lock().unwrap().values().all(GapEntry::is_open);
+    reading.start().await;
+    assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+    let id = *reading.ledger.entries.lock().unwrap().keys().next().unwrap();
+    assert!(reading.ledger.acknowledge(id, START).await.unwrap());
+    reading.start().await;
+    assert!(matches!(reading.items.recv().await, Some(ReaderItem::NothingThere)));
+    assert!(!is_open(&reading.ledger), "a run that failed is no reason");
+    let (ctx, _keeper) = shard_with(&stream, Position::After(position(5)), Arc::clone(&reading.ledger));
+    let mut next = Reading { ctx, ..reading };
+    next.start().await;
+    assert!(matches!(next.items.recv().await, Some(ReaderItem::NothingThere)));
+    assert!(is_open(&next.ledger));
 }
 
 #[tokio::test(start_paused = true)]
