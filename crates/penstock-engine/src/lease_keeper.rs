@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use penstock_core::coordinator::Coordinator;
 use penstock_core::coordinator::api::{Answer, Command, Event, HeldLease, StopReason};
+use penstock_core::gap::{GapEntry, GapId};
 use penstock_core::ids::StreamName;
 use penstock_core::ids::{LeaseKey, LeaseToken};
 use penstock_core::time::{Instant, UnixMillis};
@@ -107,6 +108,8 @@ pub(crate) struct LeaseKeeper {
     shown: Instant,
     /// Whether something happened to a lease since the leases were shown.
     changed: bool,
+    /// The gaps that the coordinator has asked to be recorded, until they are.
+    gaps: BTreeMap<GapId, GapEntry>,
     /// The failed calls that were logged.
     told: Told,
 }
@@ -152,6 +155,7 @@ impl LeaseKeeper {
             drained: false,
             shown: Instant::default(),
             changed: false,
+            gaps: BTreeMap::new(),
             told: Told::default(),
         }
     }
@@ -211,6 +215,11 @@ impl LeaseKeeper {
         if let Event::ShardsListed { stream, .. } = &event {
             self.board.stream_looked_at(*stream, error.as_ref());
         }
+        if let Event::GapRecorded { id, stored: true } = &event
+            && let Some(entry) = self.gaps.remove(id)
+        {
+            reports::gap_stored(&self.board, &entry);
+        }
         self.handle(event);
         if let Some(error) = error {
             reports::call_failed(&self.board, &mut self.told, &error, scanned);
@@ -262,7 +271,10 @@ impl LeaseKeeper {
             Command::CreateLease(row) => self.calls.push(Call::Create(row)),
             Command::WriteLease { id, write } => self.calls.push(Call::Write(id, write)),
             Command::WantLease(want) => self.calls.push(Call::Want(want)),
-            Command::RecordGap(entry) => self.calls.push(Call::RecordGap(entry)),
+            Command::RecordGap(entry) => {
+                self.gaps.insert(entry.id(), entry.clone());
+                self.calls.push(Call::RecordGap(entry));
+            }
             Command::DeleteLease { key, counter } => self.calls.push(Call::Delete(key, counter)),
             Command::StartShard(held) => {
                 let deadline = DeliveryDeadline::new(held.until);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use penstock_core::coordinator::api::Report;
+use penstock_core::gap::GapEntry;
 use penstock_core::ids::LeaseKey;
 
 use super::FirstScan;
@@ -100,6 +101,20 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         }
     }
     None
+}
+
+/// An entry that the coordinator noticed stands in the ledger. One for information is no alarm.
+pub(super) fn gap_stored(board: &Board, entry: &GapEntry) {
+    let (stream, shard, reason, range) = (&entry.stream, &entry.lease, entry.reason.as_str(), &entry.range);
+    if entry.reason.is_information() {
+        tracing::info!(%stream, %shard, reason, %range, "for information, in the gap ledger");
+        return;
+    }
+    board.metrics.gap(reason);
+    tracing::error!(
+        %stream, %shard, reason, %range, gap = %entry.id(),
+        "records may be missing or repeated by someone else's doing; the gap is in the ledger"
+    );
 }
 
 fn other_key_form(found: &LeaseKey) -> String {
