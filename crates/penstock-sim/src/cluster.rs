@@ -109,6 +109,12 @@ impl Cluster {
                     member.shutdown.cancel();
                 }
             }
+            Action::Deafen(slot, seam, lasts) => {
+                if let Some(member) = self.member(slot) {
+                    self.world.note(&member.link.name, format_args!("hears nothing of {seam:?} for {lasts:?}"));
+                    member.link.deafen(seam, Instant::now() + lasts);
+                }
+            }
             Action::Outage(seam, how, lasts) => self.outage(seam, how, lasts),
             Action::Touch => self.operator.touch(&mut self.random),
             Action::Tool(tool) => self.operator.tool(tool, &mut self.random),

@@ -121,6 +121,7 @@ pub struct Link {
     /// Wakes in the order of waiting, unlike a watch channel, which draws lots.
     thaw: Notify,
     cut: Mutex<[Instant; 4]>,
+    deaf: Mutex<[Instant; 4]>,
 }
 
 impl Link {
@@ -128,8 +129,8 @@ impl Link {
     #[must_use]
     pub fn new(name: String, world: Arc<World>, faults: Faults, began: Instant, random: Random) -> Arc<Self> {
         let (frozen, thaw) = (AtomicBool::new(false), Notify::new());
-        let cut = Mutex::new([began; 4]);
-        Arc::new(Self { name, world, faults, began, random: Mutex::new(random), frozen, thaw, cut })
+        let (cut, deaf) = (Mutex::new([began; 4]), Mutex::new([began; 4]));
+        Arc::new(Self { name, world, faults, began, random: Mutex::new(random), frozen, thaw, cut, deaf })
     }
 
     /// Holds back everything that the worker sends or is to hear. What it decided meanwhile comes about after the thaw.
@@ -141,6 +142,15 @@ impl Link {
     /// Cuts the worker off from one seam until then.
     pub fn cut(&self, seam: Seam, until: Instant) {
         self.cut.lock().unwrap_or_else(PoisonError::into_inner)[seam as usize] = until;
+    }
+
+    /// Lets the worker hear no answer of one seam until then.
+    pub fn deafen(&self, seam: Seam, until: Instant) {
+        self.deaf.lock().unwrap_or_else(PoisonError::into_inner)[seam as usize] = until;
+    }
+
+    fn is_deaf(&self, seam: Seam) -> bool {
+        self.deaf.lock().unwrap_or_else(PoisonError::into_inner)[seam as usize] > Instant::now()
     }
 
     fn is_cut(&self, seam: Seam) -> bool {
@@ -193,6 +203,9 @@ impl Link {
         let (out, back, mut heard) = (self.below(delay), self.below(delay), self.below(2) == 0);
         if self.is_cut(seam) {
             fate = Fate::RequestLost;
+        }
+        if self.is_deaf(seam) {
+            (fate, heard) = (Fate::ReplyLost, false);
         }
         match self.world.outage(seam) {
             None => {}

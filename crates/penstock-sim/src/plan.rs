@@ -59,6 +59,8 @@ pub enum Action {
     Thaw(Slot),
     /// A worker is cut off from one seam for a while.
     Cut(Slot, Seam, Duration),
+    /// A worker hears no answer of one seam for a while, although everything that it asks for comes about.
+    Deafen(Slot, Seam, Duration),
     /// No worker is served by one seam for a while.
     Outage(Seam, Outage, Duration),
     /// A worker is told to end.
@@ -182,7 +184,7 @@ impl Plan {
     #[must_use]
     pub fn quiet_from(&self) -> Duration {
         let acted = self.actions.iter().map(|(at, action)| match action {
-            Action::Cut(_, _, lasts) | Action::Outage(_, _, lasts) => *at + *lasts,
+            Action::Cut(_, _, lasts) | Action::Deafen(_, _, lasts) | Action::Outage(_, _, lasts) => *at + *lasts,
             _ => *at,
         });
         let late = self.faults.until + Duration::from_millis(self.faults.latest);

@@ -14,7 +14,7 @@ fn idle(until: Duration, idle_interval: Duration) -> Plan {
     let mut plan = Plan::quiet(1);
     plan.workers = 1;
     plan.shards = SHARDS;
-    plan.records = 1;
+    plan.records = 0;
     plan.write_until = until;
     plan.idle_interval = idle_interval;
     plan.memory_budget = 16 << 30;

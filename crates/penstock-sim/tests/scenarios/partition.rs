@@ -23,6 +23,15 @@ fn a_worker_cannot_reach_the_lease_table_by_calls() {
 }
 
 #[test]
+fn a_worker_does_not_hear_the_lease_table() {
+    scenario("a_worker_does_not_hear_the_lease_table", |seed| {
+        let at = 8_000 + 173 * (seed % 101);
+        let lasts = Duration::from_millis(2_000 + 500 * (seed % 41));
+        by_calls(Plan::quiet(seed)).at(at, Action::Deafen(0, Seam::Table, lasts))
+    });
+}
+
+#[test]
 fn a_worker_cannot_reach_the_sink() {
     scenario("a_worker_cannot_reach_the_sink", |seed| cut(seed, Seam::Sink));
 }
