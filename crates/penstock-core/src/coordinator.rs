@@ -66,6 +66,8 @@ pub struct Coordinator {
     wishes: BTreeMap<LeaseKey, Wish>,
     /// Leases that were refused to us, not to be asked for before an instant.
     refused: BTreeMap<LeaseKey, Instant>,
+    /// Leases that we asked for by a call of unknown outcome, and until when it may still reach the table.
+    doubtful: BTreeMap<LeaseKey, Instant>,
     /// When leases changed hands last, as far as it matters.
     moved: BTreeMap<LeaseKey, Instant>,
     /// When this worker may ask for leases again.
@@ -74,6 +76,8 @@ pub struct Coordinator {
     expected: BTreeMap<LeaseKey, Instant>,
     /// When a scan last showed that another worker had released a lease.
     released: Option<Instant>,
+    /// When this worker last gave a lease to another.
+    gave: Option<Instant>,
     /// Who asked this worker for a lease, and when last, of those that were not seen to have one: they live all the same.
     askers: BTreeMap<WorkerId, Instant>,
     /// How long the last scan took.
@@ -164,10 +168,12 @@ impl Coordinator {
             cooling: BTreeMap::new(),
             wishes: BTreeMap::new(),
             refused: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             moved: BTreeMap::new(),
             want_again: Instant::default(),
             expected: BTreeMap::new(),
             released: None,
+            gave: None,
             askers: BTreeMap::new(),
             scan_took: Duration::ZERO,
             caps_too_small: None,
@@ -253,7 +259,7 @@ impl Coordinator {
             arrival: row.arrival,
             lag: row.lag,
             throughput: row.throughput,
-            wanted: row.granted.clone().or_else(|| row.wanted.clone()),
+            wanted: row.granted_to().or(row.wanted.as_ref()).cloned(),
         }
     }
 

@@ -99,6 +99,13 @@ impl LeaseRow {
         self.owner.as_ref().filter(|owner| self.taken_by.as_ref() != Some(owner))
     }
 
+    /// The worker that the holder hands the lease over to, or left it to. A foreign owner grants nothing: what stands beside it was
+    /// granted by an owner before, from whom it took the lease and whose attributes it keeps.
+    #[must_use]
+    pub fn granted_to(&self) -> Option<&WorkerId> {
+        self.granted.as_ref().filter(|_| self.foreign_owner().is_none())
+    }
+
     /// Who may checkpoint: the checkpoint owner of a KCL 3 handoff if there is one, else the owner.
     #[must_use]
     pub fn actual_owner(&self) -> Option<&WorkerId> {

@@ -61,7 +61,7 @@ impl<'a> Lease<'a> {
 
     /// The worker that its last holder released it for.
     fn released_for(&self) -> Option<&'a WorkerId> {
-        self.row.granted.as_ref().or(self.row.wanted.as_ref()).filter(|_| self.row.owner.is_none())
+        self.row.granted_to().or(self.row.wanted.as_ref()).filter(|_| self.row.owner.is_none())
     }
 
     /// Whether its holder may be asked for it. During a handoff of the KCL 3 it may not.

@@ -87,9 +87,10 @@ impl Handover {
     /// The write by which this worker lets go.
     pub(super) fn release(&self, row: &LeaseRow, me: &WorkerId) -> LeaseWrite {
         match &self.next {
-            Next::Asker(heir) => writes::assign(row, me, heir, self.left),
+            // Whoever asked may have withdrawn the wish meanwhile, since it ends.
+            Next::Asker(heir) if row.wanted.as_ref() == Some(heir) => writes::assign(row, me, heir, self.left),
             Next::Heir(heir) => writes::release(row, me, Some(heir), self.left),
-            Next::Nobody | Next::Refused => writes::release(row, me, None, self.left),
+            Next::Asker(_) | Next::Nobody | Next::Refused => writes::release(row, me, None, self.left),
         }
     }
 

@@ -206,6 +206,14 @@ impl Held {
         }
     }
 
+    /// A scan showed the row: whoever wants the lease writes that without the counter, and a row that has the counter of our last
+    /// write was read after it.
+    pub(super) fn on_seen(&mut self, seen: &LeaseRow) {
+        if seen.counter == self.row.counter {
+            self.row.wanted.clone_from(&seen.wanted);
+        }
+    }
+
     /// Whether the holder has said in the row that the lease goes to whoever asked for it, and the shard still runs.
     pub(super) fn is_to_stop(&self) -> bool {
         self.stage == Stage::Running && self.handover.assigns() && self.handover.is_granted(&self.row)
@@ -463,7 +471,7 @@ impl Held {
                     Some(_) | None => None,
                 };
                 let cool_down = asked.or(self.release.and_then(|release| release.cool_down));
-                let to = self.handover.heir().cloned();
+                let to = self.row.owner.clone().or_else(|| self.row.granted.clone());
                 (asked.map(|_| done), Some(Finished::Released { cool_down, to }))
             }
         }

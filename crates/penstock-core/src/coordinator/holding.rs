@@ -67,12 +67,16 @@ impl Coordinator {
             None => self.on_wish(key, now),
             Some(Finished::Ended) => self.on_ended(key, now),
             Some(Finished::Released { cool_down, to }) => {
-                if let Some(cool_down) = cool_down {
-                    self.cooling.insert(key.clone(), now.instant.after(cool_down));
+                match (cool_down, &to) {
+                    (Some(cool_down), _) => drop(self.cooling.insert(key.clone(), now.instant.after(cool_down))),
+                    (None, Some(_)) => self.gave = Some(now.instant),
+                    // Free for everybody, and so for us.
+                    (None, None) => self.scan.want(now.instant),
                 }
                 self.moved.insert(key.clone(), now.instant);
                 self.drop_held(key);
                 self.report(Report::Released { key: key.clone(), to });
+                self.hasten_scan(now.instant);
             }
         }
     }

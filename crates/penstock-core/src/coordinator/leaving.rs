@@ -105,7 +105,7 @@ impl Coordinator {
             if lease.row.foreign_owner() == Some(owner) {
                 continue;
             }
-            let next = lease.row.granted.as_ref();
+            let next = lease.row.granted_to();
             for worker in [Some(owner), lease.row.wanted.as_ref(), next].into_iter().flatten() {
                 loads.entry(worker.clone()).or_default();
             }

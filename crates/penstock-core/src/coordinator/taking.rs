@@ -59,10 +59,7 @@ impl Coordinator {
         for row in self.table.observe(scan, now.instant) {
             self.report(Report::UnreadableRow { key: row.key, problem: row.problem });
         }
-        // A scan shows a held row as it was some time ago; our own write knows better.
-        for (_, held) in self.held.iter() {
-            self.table.correct(&held.row, now.instant);
-        }
+        self.correct_held(now.instant);
         self.cooling.retain(|_, until| *until > now.instant);
         self.stop_for(others);
         self.look_for_foreign(now.instant);
@@ -73,6 +70,20 @@ impl Coordinator {
         self.ask_hash_ranges(now.instant);
         self.open_gates(now.instant);
         self.plan_scan(now.instant);
+    }
+
+    /// A scan shows a held row as it was some time ago; our own write knows better, but for a wish.
+    fn correct_held(&mut self, now: Instant) {
+        let differs = |key: &LeaseKey, held: &Held| self.table.get(key).is_some_and(|seen| seen.row != held.row);
+        let differ = self.held.iter().filter(|(key, held)| differs(key, held));
+        for key in differ.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            if let (Some(held), Some(seen)) = (self.held.get_mut(&key), self.table.get(&key)) {
+                held.on_seen(&seen.row);
+            }
+        }
+        for (_, held) in self.held.iter() {
+            self.table.correct(&held.row, now);
+        }
     }
 
     /// Scans again when something is to be seen, and no later than at the next regular time.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::api::{Command, Report};
 use super::assignment::Lease;
 use super::{Coordinator, Mode};
-use crate::ids::{LeaseKey, WorkerId};
+use crate::ids::{LeaseCounter, LeaseKey, WorkerId};
 use crate::lease::{LeaseRow, LeaseWant};
 use crate::position::Position;
 use crate::time::Instant;
@@ -23,6 +23,20 @@ pub(super) struct Wish {
     over: Option<Instant>,
     /// Whether the wish is known to have stood in the row.
     stood: bool,
+    /// The counter of the first row that was seen to hold it.
+    seen_at: Option<LeaseCounter>,
+}
+
+impl Wish {
+    /// A wish whose call is under way.
+    const fn sent(owner: WorkerId) -> Self {
+        Self { owner, over: None, stood: false, seen_at: None }
+    }
+
+    /// A wish that is found to stand in a row with this counter.
+    const fn found(owner: WorkerId, counter: LeaseCounter, now: Instant) -> Self {
+        Self { owner, over: Some(now), stood: true, seen_at: Some(counter) }
+    }
 }
 
 impl Coordinator {
@@ -33,7 +47,7 @@ impl Coordinator {
         let want =
             LeaseWant { key: key.clone(), owner: owner.clone(), before: row.wanted.clone(), wanted: self.me().clone() };
         self.commands.push_back(Command::WantLease(want));
-        self.wishes.insert(key.clone(), Wish { owner, over: None, stood: false });
+        self.wishes.insert(key.clone(), Wish::sent(owner));
     }
 
     /// Takes back the wishes that nobody has answered, as this worker ends: each is replaced by one of the holder itself.
@@ -48,6 +62,9 @@ impl Coordinator {
     pub(super) fn on_wanted(&mut self, key: &LeaseKey, stands: Option<bool>, now: Instant) {
         if self.is_draining() {
             return;
+        }
+        if stands.is_none() {
+            self.doubtful.insert(key.clone(), now.after(self.timing.patience()));
         }
         let Some(wish) = self.wishes.get_mut(key) else { return };
         match stands {
@@ -81,6 +98,7 @@ impl Coordinator {
                     wish.over = Some(now);
                 }
                 wish.stood = true;
+                wish.seen_at.get_or_insert(row.counter);
                 return true;
             }
             // A scan that was begun before the call was over may not show what it did.
@@ -98,36 +116,47 @@ impl Coordinator {
 
     /// A wish that stands in our name although we do not know of it: its call was thought lost.
     fn adopt_wishes(&mut self, now: Instant) {
-        let me = &self.settings.worker;
-        for row in self.table.rows() {
-            let unknown = row.wanted.as_ref() == Some(me)
+        let me = self.me();
+        let is_unknown = |row: &&LeaseRow| {
+            row.wanted.as_ref() == Some(me)
                 && !self.wishes.contains_key(&row.key)
                 && !self.held.contains_key(&row.key)
-                && !self.takes.contains_key(&row.key);
-            if let Some(owner) = row.owner.as_ref().filter(|owner| unknown && *owner != me) {
-                let wish = Wish { owner: owner.clone(), over: Some(now), stood: true };
-                self.wishes.insert(row.key.clone(), wish);
-            }
-        }
+                && !self.takes.contains_key(&row.key)
+                // Whoever has just got the lease was not asked.
+                && !self.is_resting(&row.key, now)
+        };
+        let unknown = self.table.rows().filter(is_unknown);
+        let wish = |row: &LeaseRow| {
+            let owner = row.owner.clone().filter(|owner| owner != me)?;
+            Some((row.key.clone(), Wish::found(owner, row.counter, now)))
+        };
+        let found: Vec<(LeaseKey, Wish)> = unknown.filter_map(wish).collect();
+        self.wishes.extend(found);
     }
 
-    /// The wishes that a live holder has left unanswered for too long. Whatever has changed meanwhile: in the eyes of every
+    /// The wishes that a live holder has left unanswered for too long: it has written meanwhile, and the wish has stood all the
+    /// time. It may have been refused and set anew by a call that was thought lost, as long as one can come late. Whatever has changed meanwhile: in the eyes of every
     /// worker the lease counts for us, and it must not stay with a worker for which it does not count.
     pub(super) fn unanswered(&self, now: Instant) -> Vec<LeaseKey> {
-        let is_overdue = |wish: &Wish| wish.over.is_some_and(|over| now.since(over) > self.timing.force_after());
-        let may_be_forced = |key: &LeaseKey, owner: &WorkerId| {
+        let is_overdue = |key: &LeaseKey, wish: &Wish| {
+            let stands_since = |over: Instant| self.doubtful.get(key).map_or(over, |doubtful| over.max(*doubtful));
+            wish.over.is_some_and(|over| now.since(stands_since(over)) > self.timing.force_after())
+        };
+        let may_be_forced = |key: &LeaseKey, wish: &Wish| {
             self.table.get(key).is_some_and(|observed| {
-                is_unanswered(&observed.row, owner, self.me()) && !self.timing.is_expired(observed.since, now)
+                is_unanswered(&observed.row, &wish.owner, self.me())
+                    && wish.seen_at.is_some_and(|seen| seen < observed.row.counter)
+                    && !self.timing.is_expired(observed.since, now)
             })
         };
-        let overdue = self.wishes.iter().filter(|(_, wish)| is_overdue(wish));
-        overdue.filter(|(key, wish)| may_be_forced(key, &wish.owner)).map(|(key, _)| key.clone()).collect()
+        let overdue = self.wishes.iter().filter(|(key, wish)| is_overdue(key, wish));
+        overdue.filter(|(key, wish)| may_be_forced(key, wish)).map(|(key, _)| key.clone()).collect()
     }
 
     /// The wishes that nobody has answered yet.
     pub(super) fn open_wishes(&self) -> usize {
         let me = self.me();
-        let is_granted = |key| self.table.get(key).is_some_and(|observed| observed.row.granted.as_ref() == Some(me));
+        let is_granted = |key| self.table.get(key).is_some_and(|observed| observed.row.granted_to() == Some(me));
         self.wishes.keys().filter(|key| !is_granted(key)).count()
     }
 
@@ -156,6 +185,7 @@ impl Coordinator {
         let rest = self.timing.rest();
         self.moved.retain(|_, moved| now.since(*moved) < rest);
         self.refused.retain(|_, until| *until > now);
+        self.doubtful.retain(|_, until| now.since(*until) < rest);
     }
 
     /// Scans more often while a release is likely; for a single cause only so long.
@@ -170,7 +200,9 @@ impl Coordinator {
         let patience = self.timing.patience();
         // Who releases one lease may be about to release others.
         let is_leaving = self.released.is_some_and(|released| now.since(released) < self.timing.failover() / 2);
-        if is_leaving || self.expected.values().any(|since| now.since(*since) < patience) {
+        // Whoever was given a lease may end as well, and leave it to us.
+        let may_come_back = self.gave.is_some_and(|gave| now.since(gave) < self.timing.failover() / 5);
+        if is_leaving || may_come_back || self.expected.values().any(|since| now.since(*since) < patience) {
             let at = now.after(self.timing.quick_scan(self.scan_took));
             self.scan.due = self.scan.due.min(at);
         }
@@ -179,7 +211,7 @@ impl Coordinator {
     /// The leases that were given to this worker and are held by nobody.
     pub(super) fn given(&self, leases: &[Lease<'_>]) -> Vec<LeaseKey> {
         let me = Some(self.me());
-        let is_given = |row: &LeaseRow| row.owner.as_ref().or(row.granted.as_ref()) == me;
+        let is_given = |row: &LeaseRow| row.owner.as_ref().or(row.granted_to()) == me;
         let given = leases.iter().filter(|lease| lease.is_open() && !lease.mine && is_given(lease.row));
         given.map(|lease| lease.row.key.clone()).collect()
     }
@@ -190,7 +222,7 @@ impl Coordinator {
         let is_expected = |row: &LeaseRow| {
             let asked = self.wishes.get(&row.key).is_some_and(|wish| wish.over.is_some());
             let free = row.owner.is_none() && self.mode == Mode::Working;
-            free || row.granted.as_ref() == Some(me) || asked
+            free || row.granted_to() == Some(me) || asked
         };
         let leases = self.leases(now).into_iter().filter(|lease| lease.is_open() && !lease.mine && !lease.barred);
         leases.map(|lease| lease.row).filter(|row| is_expected(row)).map(|row| row.key.clone()).collect()
@@ -212,13 +244,17 @@ fn is_with(row: &LeaseRow, owner: &WorkerId) -> bool {
 
 /// Whether the wish, or the answer to it, stands in the row.
 fn names(row: &LeaseRow, me: &WorkerId) -> bool {
-    row.wanted.as_ref() == Some(me) || row.granted.as_ref() == Some(me)
+    row.wanted.as_ref() == Some(me) || row.granted_to() == Some(me)
 }
 
 /// Whether the row makes the case for a take by force: the holder that was asked has it, and said neither yes nor no.
 pub(super) fn is_unanswered(row: &LeaseRow, owner: &WorkerId, me: &WorkerId) -> bool {
-    is_with(row, owner) && row.wanted.as_ref() == Some(me) && row.granted.is_none() && row.checkpoint_owner.is_none()
+    is_with(row, owner)
+        && row.wanted.as_ref() == Some(me)
+        && row.granted_to().is_none()
+        && row.checkpoint_owner.is_none()
 }
+
 /// Whether somebody has read the shard of a row: only then does it change hands when it is taken.
 pub(super) fn was_read(row: &LeaseRow) -> bool {
     row.owner.is_some() || row.left.is_some()

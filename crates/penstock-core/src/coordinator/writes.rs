@@ -157,11 +157,12 @@ pub(super) fn end(row: &LeaseRow, me: &WorkerId) -> LeaseWrite {
 }
 
 /// Writes the owner out. The row says who is to have the lease next, if that is settled, and when it was
-/// read last; a wish that nobody answered stays.
+/// read last; a wish that nobody answered stays, but not one that was replaced by our own name, withdrawn.
 pub(super) fn release(row: &LeaseRow, me: &WorkerId, heir: Option<&WorkerId>, left: Option<UnixMillis>) -> LeaseWrite {
     let mut write = renew(row, me);
     write.change.owner = Field::Remove;
-    write.change.wanted = removal(row.wanted.as_ref().and(heir));
+    let is_settled = heir.is_some() || row.wanted.as_ref() == Some(me);
+    write.change.wanted = removal(row.wanted.as_ref().filter(|_| is_settled));
     write.change.granted = match heir {
         Some(heir) => Field::Set(heir.clone()),
         None => removal(row.granted.as_ref()),

@@ -120,6 +120,93 @@ fn a_lease_that_was_refused_is_not_forced_and_not_asked_for_again_for_a_while() 
 }
 
 #[test]
+fn a_wish_that_a_late_call_set_again_is_not_forced_as_if_it_had_stood_all_the_time() {
+    let mut desk = Desk::new(settings());
+    desk.put(owned(0, "other"));
+    desk.put(LeaseRow { checkpoint_owner: Some(other()), ..owned(1, "other") });
+    desk.deaf = true;
+    run_beside_others(&mut desk, 1);
+    desk.deaf = false;
+    run_beside_others(&mut desk, 10);
+    assert_eq!((desk.wants.len(), &desk.wants[0]), (2, &desk.wants[1]), "asked for again, and heard");
+    let wished = wished(&desk);
+    // Refused, and asked for by the first call, while no scan tells of it.
+    desk.blind = true;
+    run_beside_others(&mut desk, 5);
+    desk.row_mut(wished).wanted = None;
+    run_beside_others(&mut desk, 2);
+    desk.row_mut(wished).wanted = Some(me());
+    desk.blind = false;
+    run_beside_others(&mut desk, 6);
+    assert!(desk.writes.is_empty());
+    run_beside_others(&mut desk, 40);
+    assert!(desk.started(wished).is_some(), "once no call can be late any more");
+}
+
+#[test]
+fn a_holder_that_has_not_written_since_it_was_asked_is_waited_for() {
+    let mut desk = asking();
+    let wished = wished(&desk);
+    desk.run_for(9 * SECOND);
+    assert!(desk.writes.is_empty());
+    let row = desk.row_mut(wished);
+    row.counter = row.counter.next();
+    desk.run_for(SECOND);
+    assert!(desk.started(wished).is_some());
+}
+
+#[test]
+fn what_stands_beside_a_foreign_owner_was_granted_by_somebody_before() {
+    let mut desk = asking();
+    let wished = wished(&desk);
+    desk.row_mut(wished).granted = Some(me());
+    run_beside_others(&mut desk, 2);
+    // A worker of the KCL steals it and keeps what it does not know.
+    let java = |desk: &mut Desk, seconds| {
+        for _ in 0..seconds {
+            let row = desk.row_mut(wished);
+            (row.owner, row.counter) = (Some(WorkerId::new("java")), row.counter.next());
+            run_beside_others(desk, 1);
+        }
+    };
+    java(&mut desk, 19);
+    assert!(desk.writes.is_empty(), "it has just changed hands");
+    java(&mut desk, 15);
+    assert!(desk.started(wished).is_some(), "a wish that nobody answers");
+    assert_eq!((&desk.row(wished).wanted, &desk.row(wished).granted), (&None, &None));
+}
+
+#[test]
+fn a_wish_that_was_withdrawn_is_not_fulfilled() {
+    let (mut desk, held) = asked_for();
+    desk.run_for(4 * SECOND);
+    assert_eq!(desk.stopped(held.token), Some(StopReason::HandOver));
+    // The asker ends, and a scan or a write of ours shows it.
+    desk.row_mut(0).wanted = Some(me());
+    desk.run_for(6 * SECOND);
+    let scans = desk.scans;
+    desk.handle(Event::ShardStopped { token: held.token });
+    assert!(desk.reports().contains(&Report::Released { key: key(0), to: None }));
+    assert_eq!((&desk.row(0).wanted, &desk.row(0).granted), (&None, &None));
+    assert!(desk.scans > scans, "it is there to be taken");
+    assert_eq!(desk.row(0).owner, Some(me()));
+}
+
+#[test]
+fn a_lease_that_was_given_away_is_looked_after_for_a_moment() {
+    let (mut desk, held) = asked_for();
+    desk.run_for(4 * SECOND);
+    desk.handle(Event::ShardStopped { token: held.token });
+    assert_eq!(desk.row(0).owner, Some(other()));
+    // The asker had withdrawn its wish too late, and passes the lease on.
+    let row = desk.row_mut(0);
+    (row.owner, row.granted, row.left) = (None, Some(me()), Some(UnixMillis(7)));
+    row.counter = row.counter.next();
+    desk.run_for(SECOND);
+    assert!(desk.started(0).is_some_and(|again| again.token != held.token));
+}
+
+#[test]
 fn a_take_by_force_follows_a_row_that_moves_three_times_and_no_further() {
     let mut desk = asking();
     let wished = wished(&desk);

@@ -173,7 +173,7 @@ impl<'a> Members<'a> {
         // Where nobody is at work, all that was promised was promised in a former life of the fleet.
         if at_work {
             ids.extend(released_for());
-            ids.extend(fresh().filter_map(|lease| lease.row.granted.as_ref()));
+            ids.extend(fresh().filter_map(|lease| lease.row.granted_to()));
         }
         ids.insert(me);
         Self { ids: ids.into_iter().collect() }
@@ -185,13 +185,13 @@ impl<'a> Members<'a> {
 
     fn standing(&self, lease: &Lease<'a>, me: &WorkerId, own: usize) -> Standing {
         let row = lease.row;
-        let index = |id: &Option<WorkerId>| id.as_ref().and_then(|id| self.index(id));
+        let index = |id: Option<&WorkerId>| id.and_then(|id| self.index(id));
         let Some(holder) = lease.live_owner(me).and_then(|owner| self.index(owner)) else {
             return self.standing_unheld(lease, me, own);
         };
         // A wish of ours that we do not know of any more is none.
-        let asker = if lease.asked { Some(own) } else { index(&row.wanted).filter(|asker| *asker != own) };
-        match index(&row.granted).or(asker).filter(|heir| *heir != holder) {
+        let asker = if lease.asked { Some(own) } else { index(row.wanted.as_ref()).filter(|asker| *asker != own) };
+        match index(row.granted_to()).or(asker).filter(|heir| *heir != holder) {
             Some(heir) => Standing::OnItsWay(heir),
             None => Standing::Settled(holder),
         }

@@ -41,6 +41,7 @@ impl Table {
             let key = LeaseKey::new(&format!("shardId-{index:012}"));
             let mut row = LeaseRow::new(key, LeaseCounter(1), Position::TrimHorizon);
             row.owner = owner.is_alphabetic().then(|| worker(owner.to_ascii_lowercase()));
+            row.taken_by.clone_from(&row.owner);
             let expired = owner.is_uppercase() || owner == ',';
             let (very_old, mine) = (owner == ',', owner == 'm');
             Drawn { row, expired, very_old, mine, barred: false, resting: false, asked: false }

@@ -42,6 +42,7 @@ impl World {
             let key = LeaseKey::new(&format!("shardId-{index:012}"));
             let mut row = LeaseRow::new(key, LeaseCounter(1), Position::TrimHorizon);
             row.owner.clone_from(&owner);
+            row.taken_by.clone_from(&owner);
             Entry { row, changed: 0, moved: None, last: owner }
         });
         Self { entries: entries.collect(), workers, now: 0, random: Random::seeded(seed), moves: 0 }
@@ -142,6 +143,7 @@ impl World {
             self.entries[index].last = Some(me.clone());
             self.change(index, |row| {
                 (row.owner, row.wanted, row.granted) = (Some(me.clone()), None, None);
+                row.taken_by.clone_from(&row.owner);
             });
         }
         for (key, before) in decision.want {
