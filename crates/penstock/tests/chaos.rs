@@ -3,6 +3,8 @@
 //!
 //! `PENSTOCK_CHAOS_SECONDS` sets how long (120), `PENSTOCK_CHAOS_SEED` repeats the choices of a run.
 
+#![expect(clippy::print_stderr, reason = "what happened, and the seed that repeats it")]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,8 @@
 //! Fleets at a deploy: workers hand shards over to each other, by request or as they end, and nothing is lost, repeated or left
 //! unread meanwhile.
 
+#![expect(clippy::print_stderr, reason = "how long hand-offs take is worth seeing")]
+
 mod support;
 
 use std::collections::BTreeMap;
