@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::api::{Command, Report, StreamIndex};
 use super::coverage::{self, Hole, SIGHTINGS};
-use super::hierarchy::{self, Listing};
+use super::hierarchy::{self, Gate, Listing};
 use super::streams::Stream;
 use super::{Coordinator, Mode, sync};
 use crate::ids::{HashRange, LeaseKey};
@@ -80,9 +80,13 @@ impl Coordinator {
         stream.looks.passed = sync::passed(&listing, &self.table, &stream.settings);
         stream.looks.add(listing);
         let unread = !self.table.knows_stream(&stream.settings);
-        if self.mode == Mode::Working && (unread || self.leads(now.instant)) {
+        let leads = self.leads(now.instant);
+        if self.mode == Mode::Working && (unread || leads) {
             self.sync(index, now);
             self.delete_useless(index);
+        } else if self.mode == Mode::Working && self.waits_for_absent_parent(index) {
+            // The leader may be one that makes no rows for parents. Ours is made only if it is still missing.
+            self.sync(index, now);
         } else if let Some(stream) = self.streams.get_mut(index) {
             stream.failures = 0;
         }
@@ -101,6 +105,12 @@ impl Coordinator {
         stream.failures = stream.failures.saturating_add(1);
         stream.audit.again = false;
         stream.audit.on_end(now, again);
+    }
+
+    /// Whether a shard of ours waits for a parent that has no row and is not known to be done.
+    fn waits_for_absent_parent(&self, index: StreamIndex) -> bool {
+        let mut waiting = self.held.waiting().filter(|(_, held)| held.stream == index && held.may_start());
+        self.is_alone() && waiting.any(|(_, held)| self.gate(held) == Some(Gate::NeedsListing))
     }
 
     fn sync(&mut self, index: StreamIndex, now: Now) {

@@ -10,6 +10,7 @@ use super::api::{LeaseMode, Report};
 use super::{Coordinator, Mode};
 use crate::ids::{LeaseCounter, LeaseKey, WorkerId};
 use crate::lease::LeaseRow;
+use crate::position::Position;
 use crate::time::Instant;
 
 /// How long foreign counters have to stand still, in failover times.
@@ -18,11 +19,20 @@ const PATIENCE: u32 = 3;
 /// What is known of foreign workers.
 #[derive(Debug, Default)]
 pub(super) struct ForeignWatch {
-    seen: BTreeMap<LeaseKey, (WorkerId, LeaseCounter)>,
+    seen: BTreeMap<LeaseKey, Seen>,
     /// Since when nothing foreign has moved: the end of the scan that showed the last movement, or of the first one.
     still_since: Option<Instant>,
     /// Whether it was quiet for long enough once.
     alone: bool,
+}
+
+/// A foreign owner in a row.
+#[derive(Debug)]
+struct Seen {
+    owner: WorkerId,
+    counter: LeaseCounter,
+    /// Whether somebody may be behind it: the KCL leaves its owner in a completed row for good.
+    counts: bool,
 }
 
 /// What a scan shows of foreign workers.
@@ -51,16 +61,17 @@ impl ForeignWatch {
         // Completed leases are kept by their owners too: they tell as much as any other.
         for row in rows {
             let Some(owner) = row.foreign_owner() else { continue };
-            let current = (owner.clone(), row.counter);
-            let is_news = match self.seen.get(&row.key) {
-                Some(before) => *before != current,
+            let before = self.seen.get(&row.key);
+            let is_news = match before {
+                Some(before) => before.owner != *owner || before.counter != row.counter,
                 // The first look tells nothing; a foreign owner that appears later took the lease.
                 None => self.still_since.is_some(),
             };
             if is_news && moved.is_none() {
                 moved = Some((row.key.clone(), owner.clone()));
             }
-            seen.insert(row.key.clone(), current);
+            let counts = is_news || row.checkpoint != Position::ShardEnd || before.is_some_and(|before| before.counts);
+            seen.insert(row.key.clone(), Seen { owner: owner.clone(), counter: row.counter, counts });
         }
         self.seen = seen;
         if let Some((key, owner)) = moved {
@@ -72,20 +83,20 @@ impl ForeignWatch {
         if self.alone { Foreign::Gone } else { Foreign::Unclear }
     }
 
-    /// Without a foreign owner in any row there is nobody to wait for.
+    /// Without a foreign owner in any row, but for completed ones that stand still, there is nobody to wait for.
     fn nobody_was_here(&self) -> bool {
-        self.seen.is_empty()
+        !self.seen.values().any(|seen| seen.counts)
     }
 }
 
 impl Coordinator {
-    /// In exclusive mode: waits until nobody else is at the table, and stops when somebody comes.
-    pub(super) fn look_for_foreign(&mut self, now: Instant) {
+    /// In exclusive mode: waits until nobody else is at the table, and stops when somebody comes. `rows` are those of all streams,
+    /// configured or not.
+    pub(super) fn look_for_foreign(&mut self, rows: &[LeaseRow], now: Instant) {
         if self.settings.mode != LeaseMode::Exclusive || self.mode != Mode::Working {
             return;
         }
-        let rows = self.table.iter().map(|observed| &observed.row);
-        match self.foreign.observe(rows, self.timing.failover(), now) {
+        match self.foreign.observe(rows.iter(), self.timing.failover(), now) {
             Foreign::Gone | Foreign::Unclear => {}
             Foreign::Alive(key, owner) => self.report(Report::WaitsForForeign { key, owner }),
             Foreign::Came(key, owner) => {
@@ -105,7 +116,6 @@ impl Coordinator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Position;
 
     const FAILOVER: Duration = Duration::from_secs(10);
 

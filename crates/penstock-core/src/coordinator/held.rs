@@ -185,6 +185,16 @@ impl Held {
             self.request = None;
         }
         self.release.get_or_insert(Release { cool_down });
+        self.drop_stuck_end();
+    }
+
+    /// Drops the end of the shard, if rows of children cannot be created and nobody waits for it any more: whoever has the
+    /// lease next repeats it.
+    fn drop_stuck_end(&mut self) {
+        let fails = self.ending.as_ref().is_some_and(|ending| !ending.to_create.is_empty() && ending.failures > 0);
+        if fails && self.release.is_some() && self.stage == Stage::Stopped {
+            (self.request, self.ending) = (None, None);
+        }
     }
 
     /// Looks at the wish in the row, if there is one. `rested` tells whether the lease may move again.
@@ -277,6 +287,7 @@ impl Held {
         } else {
             ending.create_at = Some(timing.retry(now, ending.failures, random));
             ending.failures = ending.failures.saturating_add(1);
+            self.drop_stuck_end();
         }
     }
 

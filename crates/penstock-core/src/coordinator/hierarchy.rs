@@ -128,9 +128,11 @@ fn absent_parent(parent: &ShardId, child: &ShardId, taken: Instant, looks: &Look
 }
 
 /// The row of a child that the last response of its parent named. It begins at its oldest record, except that what comes
-/// before a pinned time is left out in the child as it was in a parent that had nothing behind that time.
+/// before a pinned time is left out in the child as it was in a parent that had nothing behind that time. Everything in it arrived
+/// later than what the parent settled last.
 pub(super) fn child_row(child: &ChildShard, parent: &LeaseRow, stream: &StreamSettings, wall: UnixMillis) -> LeaseRow {
     let mut row = new_row(&child.id, &child.parents, child.hash_range, stream, wall);
+    row.arrival = parent.arrival;
     if let LeaseRow { checkpoint: Position::AtTimestamp, start: Some(start), .. } = parent {
         row.checkpoint = Position::AtTimestamp;
         row.start = Some(*start);
@@ -163,12 +165,17 @@ pub(super) fn useless_rows(looks: &Looks, table: &Table, stream: &StreamSettings
         // A stream has shards. Whatever this answer means, it is no reason to delete.
         return Vec::new();
     };
+    // A row whose shard expired names no children: what the listings show of them counts too.
+    let has_row = |shard: &&ShardListing| table.contains(&LeaseKey::of(stream.id.as_ref(), &shard.id));
+    let listed = looks.latest.iter().chain(&looks.before).flat_map(Listing::shards);
+    let awaited: BTreeSet<&ShardId> = listed.filter(|shard| !has_row(shard)).flat_map(|shard| &shard.parents).collect();
     table
         .of_stream(stream)
         .filter(|observed| observed.row.checkpoint == Position::ShardEnd && observed.since <= listing.begun)
         .map(|observed| &observed.row)
         .filter(|row| looks.miss(&row.key.shard_id()) || mutant::is(Mutant::ParentDeletedEarly))
         .filter(|row| !row.parents.iter().any(|parent| table.contains(&row.key.sibling(parent))))
+        .filter(|row| !awaited.contains(&row.key.shard_id()))
         .filter(|row| row.children.iter().all(|child| looks.miss(child) || table.contains(&row.key.sibling(child))))
         .map(|row| (row.key.clone(), row.counter))
         .collect()

@@ -12,6 +12,31 @@ use super::{Coordinator, Mode};
 use crate::ids::{LeaseKey, WorkerId};
 use crate::time::{Instant, Now};
 
+/// The workers that may be left something.
+struct Heirs {
+    /// The leases that each has or is about to have.
+    loads: BTreeMap<WorkerId, usize>,
+    /// Those that hold nothing, so that nothing but a wish tells of them: each is left one lease at the most.
+    newcomers: BTreeSet<WorkerId>,
+    /// The most that each may hold, if they are all alike.
+    max_leases: Option<usize>,
+}
+
+impl Heirs {
+    /// Who gets one lease more: `wish`, if it is one of them, else the least loaded that has room, else the least loaded.
+    fn next(&mut self, wish: Option<&WorkerId>) -> Option<WorkerId> {
+        let is_full = |load: usize| self.max_leases.is_some_and(|most| load >= most);
+        let least = || self.loads.iter().min_by_key(|(_, load)| (is_full(**load), **load)).map(|(worker, _)| worker);
+        let heir = wish.filter(|heir| self.loads.contains_key(heir)).or_else(least)?.clone();
+        if self.newcomers.contains(&heir) {
+            self.loads.remove(&heir);
+        } else {
+            *self.loads.entry(heir.clone()).or_default() += 1;
+        }
+        Some(heir)
+    }
+}
+
 impl Coordinator {
     /// Answers the wish in the row of a held lease, and stops the shard once the row says so.
     pub(super) fn on_wish(&mut self, key: &LeaseKey, now: Now) {
@@ -75,27 +100,28 @@ impl Coordinator {
 
     /// Names the next owner of each held lease, the least loaded first; false if there is none to be seen.
     fn choose_heirs(&mut self, now: Instant) -> bool {
-        let mut loads = self.loads_of_others(now);
-        if loads.is_empty() {
+        let mut heirs = self.heirs(now);
+        if heirs.loads.is_empty() {
             return false;
         }
-        let keys: Vec<LeaseKey> = self.held.iter().map(|(key, _)| key.clone()).collect();
-        for key in &keys {
+        let named = |held: &Held| held.handover.heir().filter(|heir| heirs.loads.contains_key(heir)).is_some();
+        let (named, others): (Vec<_>, Vec<_>) =
+            self.held.iter().map(|(key, held)| (key.clone(), named(held))).partition(|(_, named)| *named);
+        // Who was named already stays so, and counts first.
+        for (key, _) in named.iter().chain(&others) {
             let Some(held) = self.held.get_mut(key) else { continue };
-            let wish = held.handover.heir().or(held.row.wanted.as_ref()).filter(|heir| loads.contains_key(heir));
-            let least = || loads.iter().min_by_key(|(_, load)| **load).map(|(worker, _)| worker);
-            let Some(heir) = wish.or_else(least).cloned() else { continue };
-            *loads.entry(heir.clone()).or_default() += 1;
+            let wish = held.handover.heir().or(held.row.wanted.as_ref());
+            let Some(heir) = heirs.next(wish) else { continue };
             held.bequeath(heir);
         }
         true
     }
 
-    /// The other workers that can take over, as the table shows them, with the leases that they have or are about to have.
-    fn loads_of_others(&self, now: Instant) -> BTreeMap<WorkerId, usize> {
+    /// The other workers that can take over, as the table shows them.
+    fn heirs(&self, now: Instant) -> Heirs {
         let me = self.me();
         let leases = self.leases(now);
-        let asked = |at: &Instant| now.since(*at) < self.timing.rest();
+        let asked = |at: &Instant| now.since(*at) < self.timing.rest() / 3;
         let askers = self.askers.iter().filter(|(_, at)| asked(at));
         let mut loads: BTreeMap<WorkerId, usize> = askers.map(|(asker, _)| (asker.clone(), 0)).collect();
         let mut staying = BTreeSet::new();
@@ -117,7 +143,8 @@ impl Coordinator {
         }
         let owners: BTreeSet<&WorkerId> = leases.iter().filter_map(|lease: &Lease<'_>| lease.live_owner(me)).collect();
         loads.retain(|worker, _| worker != me && (staying.contains(worker) || !owners.contains(worker)));
-        loads
+        let newcomers = loads.keys().filter(|worker| !owners.contains(worker)).cloned().collect();
+        Heirs { newcomers, max_leases: self.settings.max_leases, loads }
     }
 
     /// Ends the time in which a worker that ends reads on.

@@ -53,6 +53,7 @@ impl Coordinator {
         let next = self.timing.next_scan(now.instant, &mut self.random);
         self.scan.on_end(now.instant, next);
         let Some(mut scan) = scan else { return };
+        self.look_for_foreign(&scan.rows, now.instant);
         let others = self.streams.sort_out(&mut scan);
         self.scan_took = now.instant.since(started);
         self.note_moves(&scan.rows, now.instant);
@@ -62,7 +63,6 @@ impl Coordinator {
         self.correct_held(now.instant);
         self.cooling.retain(|_, until| *until > now.instant);
         self.stop_for(others);
-        self.look_for_foreign(now.instant);
         self.review_wishes(started, now.instant);
         self.review_heirs(now.instant);
         self.survey(now);
@@ -281,7 +281,7 @@ impl Coordinator {
     }
 
     /// Whether a shard may start; `None` if its stream is not served.
-    fn gate(&self, held: &Held) -> Option<Gate> {
+    pub(super) fn gate(&self, held: &Held) -> Option<Gate> {
         let stream = self.streams.get(held.stream).filter(|stream| !stream.recreated)?;
         Some(hierarchy::gate(&held.row, held.taken, &self.table, &stream.looks, self.timing.failover()))
     }

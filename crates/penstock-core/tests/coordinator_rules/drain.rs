@@ -7,6 +7,7 @@ use penstock_core::coordinator::api::{
     CoordinatorSettings, Event, LossReason, Report, ShardRequest, StopReason, WriteResult,
 };
 use penstock_core::ids::WorkerId;
+use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -167,4 +168,57 @@ fn a_worker_without_others_does_not_linger() {
     let held = desk.started(0).unwrap();
     desk.handle(Event::DrainRequested);
     assert_eq!((desk.stopped(held.token), &desk.row(0).granted), (Some(StopReason::Drain), &None));
+}
+
+/// A worker that has six leases, beside `others`, each with so many of its own, and ends.
+fn leaving_six(others: &[(&str, u32)], max_leases: Option<usize>) -> Desk {
+    let settings = CoordinatorSettings { longest_linger: 6 * SECOND, max_leases, ..settings() };
+    let mut desk = Desk::new(settings);
+    desk.deaf = true;
+    let mut next = 0;
+    (0..6).for_each(|number| desk.put(LeaseRow { owner: Some(me()), ..owned(number, "former") }));
+    for (other, count) in others {
+        for number in 0..*count {
+            desk.put(owned(10 + next + number, other));
+        }
+        next += count;
+    }
+    desk.shards = (0..6).chain(10..10 + next).map(|number| shard(number, &[])).collect();
+    desk.run_for(4 * SECOND);
+    desk
+}
+
+fn heirs(desk: &Desk, heir: &str) -> usize {
+    (0..6).filter(|number| desk.row(*number).granted == Some(WorkerId::new(heir))).count()
+}
+
+#[test]
+fn a_worker_that_holds_nothing_is_left_one_lease_at_the_most() {
+    let mut desk = leaving_six(&[("other", 3)], None);
+    desk.row_mut(2).wanted = Some(WorkerId::new("new"));
+    desk.run_for(SECOND * 7 / 2);
+    desk.handle(Event::DrainRequested);
+    desk.run_for(4 * SECOND);
+    assert_eq!((heirs(&desk, "new"), heirs(&desk, "other")), (1, 5));
+}
+
+#[test]
+fn an_heir_is_left_no_more_than_it_may_hold_where_others_have_room() {
+    let mut desk = leaving_six(&[("full", 8), ("other", 2)], Some(8));
+    desk.handle(Event::DrainRequested);
+    desk.run_for(4 * SECOND);
+    assert_eq!((heirs(&desk, "full"), heirs(&desk, "other")), (0, 6));
+}
+
+#[test]
+fn an_end_whose_children_cannot_be_created_does_not_keep_a_worker_from_ending() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.creates.extend([false; 99]);
+    desk.request(held.token, ShardRequest::EndShard { children: vec![child(1, &[0])] });
+    desk.run_for(SECOND);
+    desk.handle(Event::DrainRequested);
+    assert!(!desk.drained());
+    desk.handle(Event::ShardStopped { token: held.token });
+    assert!(desk.drained());
+    assert_eq!((&desk.row(0).owner, &desk.row(0).checkpoint), (&None, &Position::TrimHorizon));
 }

@@ -21,6 +21,37 @@ fn java_renews(desk: &mut Desk, shard: u32) {
 }
 
 #[test]
+fn rows_of_other_streams_tell_of_others_too() {
+    let mut desk = Desk::new(exclusive());
+    let strange = penstock_core::ids::LeaseKey::new("some:thing");
+    desk.put(LeaseRow { key: strange.clone(), taken_by: None, ..owned(1, "java") });
+    desk.put(row(0, &[], Position::TrimHorizon));
+    desk.shards = vec![shard(0, &[])];
+    for _ in 0..12 {
+        let counter = &mut desk.table.get_mut(&strange).unwrap().counter;
+        *counter = counter.next();
+        desk.run_for(5 * SECOND);
+    }
+    assert_eq!(desk.coordinator.held(), 0);
+    desk.run_for(36 * SECOND);
+    assert_eq!(desk.coordinator.held(), 1);
+}
+
+#[test]
+fn a_completed_row_tells_of_nobody_until_it_moves() {
+    let mut desk = Desk::new(exclusive());
+    desk.put(LeaseRow { taken_by: None, checkpoint: Position::ShardEnd, ..owned(1, "java") });
+    desk.put(row(0, &[], Position::TrimHorizon));
+    desk.shards = vec![shard(0, &[])];
+    desk.run_for(SECOND);
+    assert_eq!(desk.coordinator.held(), 1);
+    java_renews(&mut desk, 1);
+    desk.run_for(6 * SECOND);
+    let came = Report::ForeignWorker { key: key(1), owner: WorkerId::new("java") };
+    assert!(desk.reports().contains(&came));
+}
+
+#[test]
 fn nothing_is_taken_before_three_failover_times_of_silence() {
     let mut desk = Desk::new(exclusive());
     desk.put(LeaseRow { taken_by: None, ..owned(0, "java") });

@@ -313,6 +313,48 @@ fn completed_rows_stay_until_the_service_no_longer_lists_the_shard() {
 }
 
 #[test]
+fn the_absent_parent_of_a_held_lease_gets_its_row_although_a_worker_of_the_kcl_leads() {
+    let mut desk = Desk::new(settings());
+    desk.put(row(4, &[2], START));
+    for (number, owner) in [(5, "a"), (6, "zzz")] {
+        desk.put(LeaseRow { taken_by: None, ..owned(number, owner) });
+    }
+    desk.put(row(7, &[], Position::ShardEnd));
+    desk.shards = vec![closed(2, &[]), shard(4, &[2])];
+    for second in 0..30 {
+        for number in [5, 6] {
+            desk.row_mut(number).lag = Some(second);
+        }
+        desk.run_for(SECOND);
+    }
+    assert!(desk.started(2).is_some(), "nobody else would make it");
+    assert!(desk.table.contains_key(&key(7)), "nothing is deleted but by the leader");
+}
+
+#[test]
+fn a_completed_row_without_children_stays_while_a_listed_shard_that_comes_of_it_has_none() {
+    let mut desk = Desk::new(settings());
+    desk.put(row(0, &[], Position::ShardEnd));
+    desk.shards = vec![shard(1, &[0])];
+    desk.creates.extend([false; 99]);
+    desk.run_for(70 * SECOND);
+    assert!(desk.table.contains_key(&key(0)) && !desk.table.contains_key(&key(1)));
+    desk.creates.clear();
+    desk.run_for(200 * SECOND);
+    assert_eq!(desk.table.keys().cloned().collect::<Vec<_>>(), [key(1)]);
+}
+
+#[test]
+fn a_child_begins_with_what_its_parent_settled_last() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.request(held.token, ShardRequest::Commit(commit(START, 5, None)));
+    desk.request(held.token, ShardRequest::EndShard { children: vec![child(1, &[0])] });
+    let arrival = desk.row(0).arrival;
+    assert!(arrival.is_some());
+    assert_eq!(desk.created.last().map(|row| (&row.key, row.arrival)), Some((&key(1), arrival)));
+}
+
+#[test]
 fn nothing_is_deleted_for_an_empty_listing() {
     let mut desk = Desk::new(settings());
     desk.put(row(0, &[], Position::ShardEnd));
@@ -339,6 +381,7 @@ fn a_worker_that_does_not_lead_hears_of_it_when_an_absent_parent_is_trimmed() {
     desk.put(owned(5, "a"));
     desk.put(owned(6, "zzz"));
     desk.shards = vec![closed(2, &[]), shard(4, &[2])];
+    desk.creates.extend([false; 99]);
     for second in 0..40 {
         // The others live, and the leader among them does not create anything.
         for number in [5, 6] {
@@ -346,7 +389,7 @@ fn a_worker_that_does_not_lead_hears_of_it_when_an_absent_parent_is_trimmed() {
         }
         desk.run_for(SECOND);
     }
-    assert!(desk.started(4).is_none() && desk.created.is_empty());
+    assert!(desk.started(4).is_none() && !desk.table.contains_key(&key(2)));
     desk.shards = vec![shard(4, &[2])];
     for number in [5, 6] {
         desk.row_mut(number).lag = None;
