@@ -58,13 +58,15 @@ pub(crate) struct World {
     tenures: BTreeMap<LeaseKey, Tenure>,
     /// Since when the wish in a row has stood there, and whose it is.
     wishes: BTreeMap<LeaseKey, (WorkerId, Instant)>,
+    /// Wishes that stood for two renewals without an answer before another worker put its own in their place.
+    outdone: BTreeSet<(LeaseKey, WorkerId)>,
     /// Since when shards are not read although they were and have settled, and the longest that one was not.
     unread: BTreeMap<LeaseKey, Instant>,
     pub(crate) longest_silence: Duration,
     /// How often leases changed hands.
     pub(crate) moves: usize,
     /// Tenures that were ended by force: their workers may believe in them for a renewal interval more.
-    robbed: BTreeSet<(usize, LeaseToken)>,
+    robbed: Vec<Tenure>,
     /// How often a lease was taken by force.
     pub(crate) forced: usize,
     /// Shards whose end was stored once.
@@ -96,6 +98,7 @@ struct Worker {
 #[derive(Debug)]
 struct Running {
     key: LeaseKey,
+    tenure: Option<Tenure>,
     until: Instant,
     checkpoint: Position,
     /// The intent that is open, with the end of its range.
@@ -150,10 +153,11 @@ impl World {
             table: BTreeMap::new(),
             tenures: BTreeMap::new(),
             wishes: BTreeMap::new(),
+            outdone: BTreeSet::new(),
             unread: BTreeMap::new(),
             longest_silence: Duration::ZERO,
             moves: 0,
-            robbed: BTreeSet::new(),
+            robbed: Vec::new(),
             forced: 0,
             ended: BTreeSet::new(),
             shards: (0..plan.shards)
@@ -415,8 +419,10 @@ impl World {
         for parent in &row.parents {
             assert!(self.ended.contains(parent), "{} starts before {parent} has ended", row.key);
         }
+        let tenure = self.workers[index].takes.get(&row.key).map(|take| Tenure(index, *take));
         let running = Running {
             key: row.key,
+            tenure,
             until,
             checkpoint: row.checkpoint,
             intent: row.intent,
@@ -594,7 +600,11 @@ impl World {
                 if want.wanted == want.owner {
                     self.wishes.remove(&want.key);
                 } else {
-                    self.wishes.insert(want.key, (want.wanted.clone(), self.now));
+                    let before = self.wishes.insert(want.key.clone(), (want.wanted.clone(), self.now));
+                    let long = |since: Instant| self.now.since(since) >= FAILOVER * 2 / 3;
+                    if let Some((before, _)) = before.filter(|(before, since)| *before != want.wanted && long(*since)) {
+                        self.outdone.insert((want.key, before));
+                    }
                 }
                 row.wanted = Some(want.wanted);
                 true
@@ -645,6 +655,7 @@ impl World {
         }
         if after.wanted.is_none() {
             self.wishes.remove(&write.key);
+            self.outdone.retain(|(key, _)| *key != write.key);
         }
         if let Some(granted) = &after.granted {
             let mine = after.owner.as_ref().is_none_or(|owner| *owner == worker_id(index));
@@ -666,18 +677,22 @@ impl World {
         let key = &before.key;
         let wish = self.wishes.get(key).filter(|(wanted, _)| before.owner.is_some() && *wanted == worker_id(taker));
         let stood = wish.is_some_and(|(_, since)| self.now.since(*since) >= FAILOVER * 2 / 3);
-        let unanswered = stood && before.granted.is_none();
+        let outdone = before.owner.is_some() && self.outdone.contains(&(key.clone(), worker_id(taker)));
+        let unanswered = (stood || outdone) && before.granted.is_none();
         // A shard that asked for its release or its end delivers no more.
         let delivers = |running: &Running| !matches!(running.waiting, Some(Waiting::Other));
         let believes = |running: &Running| running.key == *key && running.until > self.now && delivers(running);
         let others = self.alive().filter(|index| *index != taker);
         let running = others.flat_map(|index| self.workers[index].running.iter().map(move |entry| (index, entry)));
-        let believers =
-            running.filter(|(_, (_, running))| believes(running)).map(|(index, (token, _))| (index, *token));
-        let believers: Vec<_> = believers.filter(|believer| !self.robbed.contains(believer)).collect();
+        let is_robbed = |running: &Running| running.tenure.is_some_and(|tenure| self.robbed.contains(&tenure));
+        let believers = running.filter(|(_, (_, running))| believes(running) && !is_robbed(running));
+        let believers: Vec<_> = believers.map(|(index, (token, _))| (index, *token)).collect();
         assert!(believers.is_empty() || unanswered, "{key} has two live owners, {believers:?} and {taker}");
         self.forced += believers.len();
-        self.robbed.extend(believers);
+        if unanswered {
+            // Also one whose shard waits for a parent, and is started before the loss is heard of.
+            self.robbed.extend(self.tenures.get(key));
+        }
     }
 
     /// Splits a shard, or merges two.
