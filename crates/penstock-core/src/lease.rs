@@ -459,7 +459,10 @@ mod tests {
                 Change { throughput: Field::Set(Throughput::from_micros(27)), ..renewal() },
                 LeaseRow { throughput: Some(Throughput::from_micros(27)), ..renewed() },
             ),
-            (Change { taken_by: Field::Set(worker()), ..renewal() }, LeaseRow { taken_by: Some(worker()), ..renewed() }),
+            (
+                Change { taken_by: Field::Set(worker()), ..renewal() },
+                LeaseRow { taken_by: Some(worker()), ..renewed() },
+            ),
         ];
         for (change, after) in cases {
             assert_eq!(change.apply(&full()), after);

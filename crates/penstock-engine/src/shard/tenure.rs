@@ -111,7 +111,14 @@ struct View {
 impl Tenure {
     pub(crate) fn new(held: HeldLease, deadline: DeliveryDeadline, keeper: mpsc::Sender<KeeperMessage>) -> Self {
         let HeldLease { token, row, until: _, stream: _, silent_since: _ } = held;
-        Self { token, deadline, pulse: Pulse::default(), gaps: GapLog::default(), keeper, view: Mutex::new(View { row, open: None }) }
+        Self {
+            token,
+            deadline,
+            pulse: Pulse::default(),
+            gaps: GapLog::default(),
+            keeper,
+            view: Mutex::new(View { row, open: None }),
+        }
     }
 
     /// The row as it is known to be. Awaits a request that an earlier run of the shard left open.
