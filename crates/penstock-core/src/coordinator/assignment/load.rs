@@ -38,6 +38,10 @@ pub(super) fn evening<'a>(
     chosen
 }
 
+/// What a move has to take off the more loaded worker, in millionths of a KiB per second: 16 KiB per second, a sixty-fourth of what
+/// one shard can be given. Below it nobody gains, and a trickle is all noise.
+const LEAST_RELIEF: i128 = 16_000_000;
+
 /// The entry whose doubled load is nearest to `difference`.
 fn nearest(loads: &BTreeSet<(i128, usize)>, difference: i128) -> Option<(i128, usize)> {
     let half = difference / 2;
@@ -82,7 +86,8 @@ pub(super) fn relief<'a>(fleet: &Fleet<'a>, limits: Limits, random: &mut Random)
         .max_by_key(|(lowered, _)| *lowered);
     let total: i128 = fleet.workers.iter().map(|worker| worker.load).sum();
     // `lowered` is twice what the larger load becomes less, the mean the total over the workers.
-    best.filter(|(lowered, _)| lowered * 2 * fleet.workers.len() as i128 > total).map(|(_, lease)| lease)
+    let enough = |lowered: i128| lowered > 2 * LEAST_RELIEF && lowered * 2 * fleet.workers.len() as i128 > total;
+    best.filter(|(lowered, _)| enough(*lowered)).map(|(_, lease)| lease)
 }
 
 /// The lease of one more loaded worker that is best to ask for, and twice what the larger load becomes less. Both `ours` and

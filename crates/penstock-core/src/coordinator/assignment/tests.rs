@@ -55,7 +55,7 @@ impl Table {
         let mut table = Self::new(picture);
         assert_eq!(table.leases.len(), loads.len());
         for (lease, load) in table.leases.iter_mut().zip(loads) {
-            lease.row.throughput = Some(Throughput::from_micros(*load));
+            lease.row.throughput = Some(Throughput::from_micros(load.saturating_mul(1_000_000)));
         }
         table
     }
@@ -427,6 +427,12 @@ fn a_gain_of_a_quarter_of_the_mean_is_too_little() {
     // The mean is 100. From 125 and 75 to 100 and 100, then from 126 and 74.
     assert_eq!(Table::with_load("aamm", &[75, 50, 50, 25]).want(), [] as [usize; 0]);
     assert_eq!(Table::with_load("aamm", &[76, 50, 50, 24]).want(), [0], "76 for 50");
+}
+
+#[test]
+fn a_trickle_moves_nothing() {
+    assert_eq!(Table::with_load("aamm", &[16, 16, 0, 0]).want(), [] as [usize; 0], "16 off");
+    assert_eq!(Table::with_load("aamm", &[18, 17, 0, 0]).want(), [0], "17 off, 18 and 17 are left");
 }
 
 #[test]

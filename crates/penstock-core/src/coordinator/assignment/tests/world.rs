@@ -50,7 +50,7 @@ impl World {
 
     pub(super) fn with_loads(mut self, mut load: impl FnMut(&mut Random) -> u64) -> Self {
         for entry in &mut self.entries {
-            entry.row.throughput = Some(Throughput::from_micros(load(&mut self.random)));
+            entry.row.throughput = Some(Throughput::from_micros(load(&mut self.random) * 1_000_000));
         }
         self
     }
@@ -237,7 +237,7 @@ impl World {
     }
 
     pub(super) fn loads(&self) -> Vec<u64> {
-        let load = |row: &LeaseRow| row.throughput.map_or(0, Throughput::micros);
+        let load = |row: &LeaseRow| row.throughput.map_or(0, |throughput| throughput.micros() / 1_000_000);
         self.workers.iter().map(|(id, _)| self.of(id).map(load).sum()).collect()
     }
 
