@@ -10,7 +10,7 @@ use super::coverage::{self, Hole, SIGHTINGS};
 use super::hierarchy::{self, Gate, Listing};
 use super::streams::Stream;
 use super::{Coordinator, Mode, sync};
-use crate::ids::{HashRange, LeaseKey};
+use crate::ids::{HashRange, LeaseCounter, LeaseKey};
 use crate::lease::{CreateOutcome, LeaseRow};
 use crate::position::Position;
 use crate::shard::ShardListing;
@@ -217,9 +217,11 @@ impl Coordinator {
         }
     }
 
-    /// Creates a row, unless that is under way.
-    pub(super) fn create(&mut self, row: LeaseRow) {
+    /// Creates a row, unless that is under way. Its counter is that of this sending: an earlier one whose outcome is unknown
+    /// may have made a row that was deleted since, and a late write of that row must not meet the counter of this one.
+    pub(super) fn create(&mut self, mut row: LeaseRow) {
         if self.creating.insert(row.key.clone()) {
+            row.counter = row.counter.max(LeaseCounter(self.wall.not_negative()));
             self.commands.push_back(Command::CreateLease(row));
         }
     }

@@ -47,6 +47,17 @@ fn a_child_that_could_not_be_created_holds_the_end_back() {
 }
 
 #[test]
+fn a_row_that_is_created_again_has_another_counter() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.created.clear();
+    desk.creates.extend([false, false]);
+    desk.request(held.token, end(&[child(1, &[0])]));
+    desk.run_for(10 * SECOND);
+    let counters: Vec<_> = desk.created.iter().map(|row| row.counter).collect();
+    assert!(counters.len() > 2 && counters.is_sorted_by(|one, next| one < next), "{counters:?}");
+}
+
+#[test]
 fn a_lease_is_renewed_while_its_children_are_created() {
     let (mut desk, held) = Desk::holding_one();
     desk.creates.extend([false; 400]);
