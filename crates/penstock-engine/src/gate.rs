@@ -10,7 +10,6 @@ use penstock_core::random::Random;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
-use crate::metrics::Metrics;
 use crate::ports::{CallTarget, ErrorClass, SeamError, SinkPort};
 use crate::shard::context::{backoff, chain};
 use crate::status::{Board, SinkStatus};
@@ -38,7 +37,6 @@ pub(crate) struct SinkProbe {
     pub(crate) clock: Clock,
     pub(crate) time_out: Duration,
     pub(crate) board: Arc<Board>,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) random: Random,
     facts: Arc<OnceLock<SinkFacts>>,
     /// Opens the gate, whatever becomes of this.
@@ -71,8 +69,7 @@ impl SinkProbe {
     ) -> (Self, SinkGate) {
         let gate = SinkGate { facts: Arc::default(), decided: CancellationToken::new() };
         let (facts, decided) = (Arc::clone(&gate.facts), gate.decided.clone().drop_guard());
-        let metrics = Arc::clone(&board.metrics);
-        (Self { sink, clock, time_out, board, metrics, random, facts, decided }, gate)
+        (Self { sink, clock, time_out, board, random, facts, decided }, gate)
     }
 
     /// Ends when the sink has answered.
@@ -90,7 +87,7 @@ impl SinkProbe {
                     return drop(self.decided);
                 }
                 Err(error) => {
-                    self.metrics.call_failed(error.operation, error.class.as_str());
+                    self.board.failed(&error, None);
                     let pause = pauses.ceiling(attempt) / 2 + pauses.delay(attempt, &mut self.random) / 2;
                     if told.is_news(&error, self.clock.now().instant) {
                         tracing::error!(error = %chain(&error), again = ?pause, "the sink is not there, nothing is delivered");

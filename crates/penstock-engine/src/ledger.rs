@@ -109,7 +109,7 @@ impl LedgerWatch {
                 }
             }
             Err(error) => {
-                self.board.metrics.call_failed(error.operation, error.class.as_str());
+                self.board.failed(&error, None);
                 self.board.gap_problem(error.to_string());
                 if told.is_news(&error, self.clock.now().instant) {
                     tracing::warn!(error = %chain(&error), "the gap ledger cannot be read");

@@ -429,7 +429,7 @@ impl Packer {
     }
 
     fn on_call_failed(&mut self, error: &SeamError) {
-        self.parts.metrics.call_failed(error.operation, error.class.as_str());
+        self.parts.board.failed(error, None);
         let class = error.class.as_str();
         match error.class {
             ErrorClass::Throttled => {

@@ -3,6 +3,7 @@
 //! Components write what they know into small shared cells; nobody waits for anybody, and nothing is decided here.
 
 mod cell;
+mod errors;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use penstock_core::coordinator::api::{LeaseStatus, StreamIndex};
 use penstock_core::gap::GapEntry;
 use penstock_core::ids::{LeaseKey, LeaseToken, StreamName, WorkerId};
-use penstock_core::time::{Instant, Now};
+use penstock_core::time::{Instant, Now, UnixMillis};
 
 use crate::budget::MemoryBudget;
 use crate::clock::Clock;
@@ -22,6 +23,8 @@ use crate::ports::{ErrorClass, SeamError};
 use crate::settings::WorkerSettings;
 
 pub(crate) use self::cell::ShardCell;
+pub use self::errors::ErrorStatus;
+use self::errors::Errors;
 pub use self::shown::{SHOWN_GAPS, ShardPhase, ShardStatus, SinkStatus, Status, StreamStatus};
 
 /// How long it is believed that the stream is gone: a reader looks once a minute, and one that was stopped does not look again.
@@ -43,9 +46,11 @@ pub(crate) struct Board {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budget: MemoryBudget,
     per_shard_metrics: bool,
+    started: Now,
     keeper_moved: AtomicU64,
     draining: AtomicBool,
     facts: Mutex<Facts>,
+    errors: Mutex<Errors>,
     shards: Mutex<BTreeMap<LeaseToken, Arc<ShardCell>>>,
 }
 
@@ -55,9 +60,13 @@ struct Facts {
     started: bool,
     /// Shared, so that whoever looks copies it without keeping others waiting.
     leases: Arc<[LeaseStatus]>,
+    /// When the table was scanned last.
+    scanned: Option<Instant>,
     unowned: usize,
     workers: usize,
     sink: SinkStatus,
+    /// Since when the sink has been like that.
+    sink_since: UnixMillis,
     lease_problem: Option<String>,
     gaps: Arc<[GapEntry]>,
     open_gaps: usize,
@@ -104,13 +113,16 @@ impl Board {
         budget: MemoryBudget,
     ) -> Arc<Self> {
         let stream = |name: &StreamName| StreamFacts { name: name.clone(), leases_of_another: None, missed: None };
+        let started = clock.now();
         let facts = Facts {
             streams: streams.iter().map(stream).collect(),
             started: false,
             leases: Arc::default(),
+            scanned: None,
             unowned: 0,
             workers: 0,
             sink: SinkStatus::Unknown,
+            sink_since: started.wall,
             lease_problem: None,
             gaps: Arc::default(),
             open_gaps: 0,
@@ -120,12 +132,14 @@ impl Board {
         Arc::new(Self {
             worker: settings.worker.clone(),
             per_shard_metrics: settings.per_shard_metrics,
+            started,
             clock,
             metrics,
             budget,
             keeper_moved: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             facts: Mutex::new(facts),
+            errors: Mutex::default(),
             shards: Mutex::default(),
         })
     }
@@ -163,8 +177,10 @@ impl Board {
     }
 
     pub(crate) fn scanned(&self, unowned: usize, workers: usize) {
+        let now = self.clock.now().instant;
         let mut facts = self.facts();
         facts.started = true;
+        facts.scanned = Some(now);
         facts.unowned = unowned;
         facts.workers = workers;
         facts.lease_problem = None;
@@ -230,7 +246,24 @@ impl Board {
     }
 
     pub(crate) fn sink_is(&self, sink: SinkStatus) {
-        self.facts().sink = sink;
+        let now = self.clock.now().wall;
+        let mut facts = self.facts();
+        if std::mem::discriminant(&facts.sink) != std::mem::discriminant(&sink) {
+            facts.sink_since = now;
+        }
+        facts.sink = sink;
+    }
+
+    /// A call failed, perhaps for a lease: counted, and shown among the last errors. Told to the log elsewhere.
+    pub(crate) fn failed(&self, error: &SeamError, lease: Option<&LeaseKey>) {
+        self.metrics.call_failed(error.operation, error.class.as_str());
+        self.trouble((error.operation, error.class.as_str()), error.to_string(), lease);
+    }
+
+    /// Something other than a call failed: shown among the last errors.
+    pub(crate) fn trouble(&self, kind: (&'static str, &'static str), message: String, lease: Option<&LeaseKey>) {
+        let now = self.clock.now().wall;
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).note(kind, message, lease, now);
     }
 
     pub(crate) fn shard_started(&self, token: LeaseToken, cell: Arc<ShardCell>) {
@@ -254,27 +287,34 @@ impl StatusHandle {
     pub fn snapshot(&self) -> Status {
         let now = self.board.clock.now();
         let shards = self.board.shard_statuses(now);
+        let errors = self.board.errors.lock().unwrap_or_else(PoisonError::into_inner).latest();
         let moved = self.board.keeper_moved.load(Ordering::Relaxed);
         let facts = self.board.facts();
         let stream = |stream: &StreamFacts| StreamStatus {
             name: stream.name.clone(),
             problem: stream.problem(now.instant).map(str::to_owned),
         };
-        let (leases, gaps) = (Arc::clone(&facts.leases), Arc::clone(&facts.gaps));
-        let mut status = Status {
+        let gaps = Arc::clone(&facts.gaps);
+        let status = Status {
             worker: self.board.worker.clone(),
             streams: facts.streams.iter().map(stream).collect(),
+            taken_at: now.wall,
+            started_at: self.board.started.wall,
+            uptime: now.instant.since(self.board.started.instant),
             started: facts.started,
+            scan_age: facts.scanned.map(|scanned| now.instant.since(scanned)),
             draining: self.board.draining.load(Ordering::Relaxed),
             keeper_idle: (moved != 0).then(|| now.instant.since(Instant::from_nanos(moved))),
-            leases: Vec::new(),
+            leases: Arc::clone(&facts.leases),
             unowned: facts.unowned,
             workers: facts.workers,
             lag: shards.iter().map(|shard| shard.lag).max().unwrap_or_default(),
             shards,
             sink: facts.sink.clone(),
+            sink_since: facts.sink_since,
             lease_problem: facts.lease_problem.clone(),
             gaps: Vec::new(),
+            errors,
             open_gaps: facts.open_gaps,
             gap_problem: facts.gap_problem.clone(),
             given_up: facts.given_up(now.instant).map(|(key, reason)| (key.clone(), reason.to_owned())).collect(),
@@ -282,10 +322,9 @@ impl StatusHandle {
             memory_budget: self.board.budget.budget(),
             totals: self.board.metrics.totals(),
         };
+        // Copied while nobody waits for it.
         drop(facts);
-        status.leases = leases.to_vec();
-        status.gaps = gaps.to_vec();
-        status
+        Status { gaps: gaps.to_vec(), ..status }
     }
 
     /// Whether the lease keeper's loop moved within `limit`, or has not begun yet. A slow sink does not matter here.

@@ -127,7 +127,7 @@ fn other_key_form(found: &LeaseKey) -> String {
 
 /// A call to the lease table, or for the list of shards, failed. The coordinator decides when it is made again.
 pub(super) fn call_failed(board: &Arc<Board>, told: &mut Told, error: &SeamError, scan: bool) {
-    board.metrics.call_failed(error.operation, error.class.as_str());
+    board.failed(error, None);
     if scan {
         board.lease_problem(Some(error.to_string()));
     }

@@ -166,7 +166,7 @@ impl ShardContext {
 
     /// Counts a failed call, and logs it ever more rarely: many shards may meet the same trouble for hours.
     pub(super) fn tell(&self, error: &SeamError, failures: u32, again: Duration, what: &str) {
-        self.worker.metrics.call_failed(error.operation, error.class.as_str());
+        self.worker.board.failed(error, Some(&self.identity.lease));
         if failures.is_power_of_two() {
             let (stream, shard, class) = (&self.identity.stream, &self.identity.shard, error.class.as_str());
             tracing::warn!(%stream, %shard, class, error = %chain(error), failures, ?again, "{what}");

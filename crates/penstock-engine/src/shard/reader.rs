@@ -297,7 +297,7 @@ impl Reader {
         match error.class {
             ErrorClass::Expired => {
                 tracing::debug!(shard = %self.ctx.identity.shard, "the shard iterator expired and is replaced");
-                self.ctx.worker.metrics.call_failed(error.operation, error.class.as_str());
+                self.ctx.worker.board.failed(error, Some(&self.ctx.identity.lease));
                 self.doubtful = true;
                 State::Opening
             }
@@ -334,7 +334,7 @@ impl Reader {
         let least = if self.last_page >= FULL_PAGE { FULL_PAGE_PAUSE } else { THROTTLE_PAUSE };
         let delay = least + self.retries.delay(self.failures, &mut self.random);
         self.failures = self.failures.saturating_add(1);
-        self.ctx.worker.metrics.call_failed(error.operation, error.class.as_str());
+        self.ctx.worker.board.failed(error, Some(&self.ctx.identity.lease));
         tracing::debug!(shard = %self.ctx.identity.shard, error = %error, again = ?delay, "throttled");
         self.waits(Wait::Pause);
         self.ctx.worker.clock.sleep(delay).await;
@@ -342,7 +342,7 @@ impl Reader {
     }
 
     async fn wait_for_operator(&mut self, error: &SeamError, then: State) -> State {
-        self.ctx.worker.metrics.call_failed(error.operation, error.class.as_str());
+        self.ctx.worker.board.failed(error, Some(&self.ctx.identity.lease));
         self.ctx.cell.read_problem(error.to_string());
         tracing::error!(
             stream = %self.ctx.identity.stream, shard = %self.ctx.identity.shard, class = error.class.as_str(),

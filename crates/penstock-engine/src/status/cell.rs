@@ -24,6 +24,8 @@ pub(crate) struct ShardFacts {
     answered: Option<(Instant, Duration)>,
     /// The payload that was read since the keeper was told last.
     untold: u64,
+    /// The payload that was read in this tenure.
+    read_bytes: u64,
     pub(crate) phase: ShardPhase,
     pub(crate) checkpoint: Position,
     pub(crate) position: Option<RecordPosition>,
@@ -54,6 +56,7 @@ impl ShardCell {
             taken,
             answered: None,
             untold: 0,
+            read_bytes: 0,
             phase: ShardPhase::WaitingForSink,
             checkpoint,
             position: None,
@@ -86,6 +89,7 @@ impl ShardCell {
         facts.answered = Some((now.instant, behind));
         facts.read_problem = None;
         facts.untold += bytes;
+        facts.read_bytes += bytes;
         facts.silent_since.take().map(|silence| match silence {
             // On the wall clock of another machine, which may be ahead of ours.
             Silence::Left(left) => now.wall.since(left),
@@ -133,6 +137,8 @@ impl ShardCell {
             position: facts.position.clone(),
             lag: facts.lag(now.instant),
             behind: facts.answered.map(|(_, behind)| behind),
+            read_bytes: facts.read_bytes,
+            held_for: now.instant.since(facts.taken),
             open_bytes: facts.open_bytes,
             open_records: facts.open_records,
             in_flight: facts.in_flight,

@@ -1,12 +1,15 @@
 //! What is shown of a worker: plain values, as they were at one moment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_core::coordinator::api::LeaseStatus;
 use penstock_core::gap::GapEntry;
 use penstock_core::ids::{LeaseKey, ShardId, StreamName, WorkerId};
 use penstock_core::position::{Position, RecordPosition};
+use penstock_core::time::UnixMillis;
 
+use super::ErrorStatus;
 use crate::metrics::Totals;
 
 /// Open gaps that are shown at most.
@@ -19,14 +22,22 @@ pub struct Status {
     pub worker: WorkerId,
     /// Its streams, in the order of their [`StreamIndex`](penstock_core::coordinator::api::StreamIndex).
     pub streams: Vec<StreamStatus>,
+    /// The wall clock as this was taken.
+    pub taken_at: UnixMillis,
+    /// The wall clock when the worker was made.
+    pub started_at: UnixMillis,
+    /// How long ago that was.
+    pub uptime: Duration,
     /// Whether the lease table was scanned once.
     pub started: bool,
+    /// How long ago it was scanned last; `None` before the first time.
+    pub scan_age: Option<Duration>,
     /// Whether it is ending.
     pub draining: bool,
     /// How long ago the lease keeper's loop moved; `None` before it began.
     pub keeper_idle: Option<Duration>,
-    /// All leases of the table, as the coordinator sees them.
-    pub leases: Vec<LeaseStatus>,
+    /// All leases of the table, as the coordinator sees them. Shared, so that thousands of them cost nothing to look at.
+    pub leases: Arc<[LeaseStatus]>,
     /// Leases without a live owner.
     pub unowned: usize,
     /// Workers with a live lease.
@@ -35,10 +46,14 @@ pub struct Status {
     pub shards: Vec<ShardStatus>,
     /// Whether the sink is there.
     pub sink: SinkStatus,
+    /// Since when it has been like that, on the wall clock.
+    pub sink_since: UnixMillis,
     /// What the last failed call to the lease table said, until one succeeds.
     pub lease_problem: Option<String>,
     /// Open entries of the gap ledger, the oldest first, at most [`SHOWN_GAPS`].
     pub gaps: Vec<GapEntry>,
+    /// The failures of late, by kind, the latest first.
+    pub errors: Vec<ErrorStatus>,
     /// All open entries of the gap ledger, those not shown included.
     pub open_gaps: usize,
     /// Why the gap ledger cannot be read or written, until it can.
@@ -129,6 +144,10 @@ pub struct ShardStatus {
     pub lag: Duration,
     /// How far behind the tip by the last answer; `None` before one.
     pub behind: Option<Duration>,
+    /// Payload bytes that were read in this tenure.
+    pub read_bytes: u64,
+    /// How long the lease is held.
+    pub held_for: Duration,
     /// Bytes of the open batch.
     pub open_bytes: u64,
     /// User records of the open batch.
