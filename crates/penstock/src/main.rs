@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config;
 mod stdout_sink;
+mod systemd;
 mod telemetry;
 mod wiring;
 

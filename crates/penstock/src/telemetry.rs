@@ -14,6 +14,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::Problems;
 use crate::config::settings::{LogFormat, LogLevel, LogSettings};
 
+mod journal;
+
 /// Seconds: from a handover in order, through the failover time of a killed worker, to what somebody has to look into.
 const HANDOFF_GAP_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0];
 
@@ -31,6 +33,10 @@ pub(crate) fn install_log(settings: LogSettings) -> anyhow::Result<()> {
     });
     let registry = tracing_subscriber::registry().with(filter);
     let result = match settings.format {
+        LogFormat::Text if journal::is_stderr() => {
+            let lines = journal::Lines::default();
+            registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(false).event_format(lines)).try_init()
+        }
         LogFormat::Text => {
             // Colours are for people; a file or a collector gets plain text.
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -21,7 +21,7 @@ use crate::config::settings::Settings;
 use crate::config::{Surroundings, load};
 use crate::wiring::aws::Aws;
 use crate::wiring::{ports, settings};
-use crate::{admin, telemetry};
+use crate::{admin, systemd, telemetry};
 
 /// Signals within this time of the first are the same request: timeout(1) sends its signal to the process and then to its whole
 /// group, and a terminal's Ctrl-C comes beside that of whoever passes it on.
@@ -55,6 +55,9 @@ async fn run_worker(settings: &Settings, metrics: PrometheusHandle) -> anyhow::R
 
     // Before the worker exists: credentials may take their time, and a probe must not end the process meanwhile.
     let status = Arc::new(OnceLock::new());
+    if systemd::listens() {
+        tasks.spawn(systemd::tell(Arc::clone(&status), shutdown.clone()));
+    }
     let per_shard_metrics = settings.admin.per_shard_metrics;
     serve_admin(&mut tasks, listener, admin::Sources { metrics, status: Arc::clone(&status), per_shard_metrics })?;
     let worker = build(settings).await?;
