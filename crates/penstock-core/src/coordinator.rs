@@ -246,13 +246,16 @@ impl Coordinator {
 
     fn status(&self, row: &crate::lease::LeaseRow) -> LeaseStatus {
         let held = self.held.get(&row.key);
+        let waits = held.is_some_and(|held| held.stage == Stage::Waiting);
+        let waits_for_ledger = waits && self.ledger.owes(&row.key);
         LeaseStatus {
             key: row.key.clone(),
             stream: self.streams.index_of(&row.key).unwrap_or_default(),
             owner: row.owner.clone(),
             checkpoint: row.checkpoint.clone(),
             held: held.is_some(),
-            waits_for_parents: held.is_some_and(|held| held.stage == Stage::Waiting),
+            waits_for_parents: waits && !waits_for_ledger,
+            waits_for_ledger,
             intent_open: row.intent.is_some(),
             hash_range: row.hash_range,
             parents: row.parents.iter().cloned().collect(),

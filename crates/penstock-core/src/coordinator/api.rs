@@ -491,6 +491,8 @@ pub struct LeaseStatus {
     pub held: bool,
     /// Whether it waits for its parents.
     pub waits_for_parents: bool,
+    /// Whether it waits until the gap ledger holds what goes before its start.
+    pub waits_for_ledger: bool,
     /// Whether an intent is open.
     pub intent_open: bool,
     /// What the shard covers.

@@ -90,6 +90,7 @@ impl Coordinator {
         } else if let Some(stream) = self.streams.get_mut(index) {
             stream.failures = 0;
         }
+        self.tell_listed(index, begun);
         if let Some(stream) = self.streams.get(index) {
             let other = |key: &LeaseKey| self.streams.index_of(key) != Some(index);
             self.table.retain_vanished(|key| other(key) || !stream.looks.miss(&key.shard_id()));
@@ -120,7 +121,7 @@ impl Coordinator {
         match sync::missing_rows(listing, &self.table, &stream.settings, now.wall) {
             Ok(missing) => {
                 stream.failures = 0;
-                self.create_recorded(index, missing, begun, now);
+                self.create_recorded(index, missing, begun);
             }
             Err(hole) => {
                 self.on_hole(index, hole, Some(begun));

@@ -124,6 +124,11 @@ impl Held {
         self.stage == Stage::Waiting && self.release.is_none()
     }
 
+    /// Whether no write of ours can have completed the lease.
+    pub(super) const fn is_surely_open(&self) -> bool {
+        self.ending.is_none()
+    }
+
     /// Starts the shard: the proof to hand to it.
     pub(super) fn start(&mut self, now: Instant, timing: &Timing) -> HeldLease {
         self.stage = Stage::Running;

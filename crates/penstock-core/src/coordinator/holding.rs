@@ -41,9 +41,11 @@ impl Coordinator {
                 self.answer(token, Answer::Lost);
             }
             Verdict::Lost { reason, to } => {
+                let open = held.is_surely_open();
                 self.lose(&key, reason, to);
                 if reason == LossReason::Deleted {
                     self.table.on_missing(&key, now.instant);
+                    self.on_missed(&key, open, now.instant);
                 }
             }
         }
@@ -101,6 +103,7 @@ impl Coordinator {
     }
 
     fn drop_held(&mut self, key: &LeaseKey) -> Option<Held> {
+        self.ledger.forget_start(key);
         self.held.remove(key)
     }
 

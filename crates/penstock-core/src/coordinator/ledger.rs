@@ -1,7 +1,9 @@
-//! Entries of the gap ledger that go before the rows they are about.
+//! Entries of the gap ledger that go before what they are about: before a row is created, and before the shard of a lease is
+//! started.
 //!
-//! A row that vanished, or that begins at the tip or at a time, is created only once the ledger holds an entry that says so.
-//! Until then it waits, and the entry is asked for again.
+//! A row that vanished is told as soon as it is certain that nobody deleted it in order; one that was created again, by whomever,
+//! before its shard is started here; and a start at the tip or at a time before its row is created and before its shard is started.
+//! Until an entry is known to be stored it is asked for again, and what it goes before waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,20 +15,18 @@ use crate::gap::{GapEnd, GapEntry, GapId, GapRange};
 use crate::ids::LeaseKey;
 use crate::lease::LeaseRow;
 use crate::position::Position;
-use crate::time::{Instant, Now, UnixMillis};
+use crate::time::Instant;
 
-/// The rows that wait for the ledger.
+/// What waits for the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    rows: BTreeMap<LeaseKey, Pending>,
+    /// The rows that are created once nothing is owed under their keys.
+    rows: BTreeMap<LeaseKey, LeaseRow>,
+    /// What the ledger has to hold before a row is created under a key, or the shard of its lease is started.
+    owed: BTreeMap<LeaseKey, BTreeSet<GapId>>,
     entries: BTreeMap<GapId, Entry>,
-}
-
-/// A row that is created once the ledger holds its entries.
-#[derive(Debug)]
-struct Pending {
-    row: LeaseRow,
-    entries: BTreeSet<GapId>,
+    /// The late starts that this worker knows to be stored.
+    noted: BTreeSet<GapId>,
 }
 
 /// An entry that is not known to be stored.
@@ -39,15 +39,13 @@ struct Entry {
 }
 
 impl Ledger {
-    /// Adds a row that waits for `entries`; gives those that are not asked for yet.
-    fn add(&mut self, row: LeaseRow, entries: Vec<GapEntry>) -> Vec<GapEntry> {
-        let ids = entries.iter().map(GapEntry::id).collect();
-        self.rows.insert(row.key.clone(), Pending { row, entries: ids });
-        entries.into_iter().filter(|entry| self.begin(entry)).collect()
-    }
-
-    fn begin(&mut self, entry: &GapEntry) -> bool {
+    /// Has to hold `entry` before anything is made of its lease; whether it is to be asked for now.
+    fn owe(&mut self, entry: &GapEntry) -> bool {
         let id = entry.id();
+        if entry.reason.is_information() && self.noted.contains(&id) {
+            return false;
+        }
+        self.owed.entry(entry.lease.clone()).or_default().insert(id);
         let fresh = !self.entries.contains_key(&id);
         if fresh {
             self.entries.insert(id, Entry { entry: entry.clone(), again: None, failures: 0 });
@@ -55,23 +53,50 @@ impl Ledger {
         fresh
     }
 
-    /// The ledger holds an entry: the rows that wait for nothing else.
-    fn on_stored(&mut self, id: GapId) -> Vec<LeaseRow> {
-        self.entries.remove(&id);
-        for pending in self.rows.values_mut() {
-            pending.entries.remove(&id);
-        }
-        let ready = |pending: &Pending| pending.entries.is_empty();
-        let keys: Vec<LeaseKey> =
-            self.rows.iter().filter(|(_, pending)| ready(pending)).map(|(key, _)| key.clone()).collect();
-        keys.iter().filter_map(|key| self.rows.remove(key)).map(|pending| pending.row).collect()
+    /// Whether something is not known to be stored that goes before a row under this key, or the start of its shard.
+    pub(super) fn owes(&self, key: &LeaseKey) -> bool {
+        self.owed.contains_key(key)
     }
 
-    /// Keeps only the rows of which `keep` holds, and the entries that a row waits for.
+    /// The ledger holds an entry: the key of its lease, if nothing else is owed under it.
+    fn on_stored(&mut self, id: GapId) -> Option<LeaseKey> {
+        let Entry { entry, .. } = self.entries.remove(&id)?;
+        if entry.reason.is_information() {
+            self.noted.insert(id);
+        }
+        let owed = self.owed.get_mut(&entry.lease)?;
+        owed.remove(&id);
+        if !owed.is_empty() {
+            return None;
+        }
+        self.owed.remove(&entry.lease);
+        Some(entry.lease)
+    }
+
+    /// Keeps only the rows of which `keep` holds.
     fn retain(&mut self, keep: impl Fn(&LeaseKey) -> bool) {
-        self.rows.retain(|key, _| keep(key));
-        let wanted: BTreeSet<GapId> = self.rows.values().flat_map(|pending| &pending.entries).copied().collect();
-        self.entries.retain(|id, _| wanted.contains(id));
+        let dropped: Vec<LeaseKey> = self.rows.keys().filter(|key| !keep(key)).cloned().collect();
+        for key in dropped {
+            self.rows.remove(&key);
+            self.forget_start(&key);
+        }
+    }
+
+    /// Nothing is to be started under a key: how it would have started need not be told. That a row vanished has to be all the same.
+    pub(super) fn forget_start(&mut self, key: &LeaseKey) {
+        if self.rows.contains_key(key) {
+            return;
+        }
+        let Some(owed) = self.owed.get_mut(key) else { return };
+        let starts = |id: &GapId| self.entries.get(id).is_none_or(|entry| entry.entry.reason.is_information());
+        let starts: Vec<GapId> = owed.iter().copied().filter(starts).collect();
+        for id in starts {
+            owed.remove(&id);
+            self.entries.remove(&id);
+        }
+        if owed.is_empty() {
+            self.owed.remove(key);
+        }
     }
 
     fn due(&mut self, now: Instant) -> Vec<GapEntry> {
@@ -94,9 +119,80 @@ impl Ledger {
 }
 
 impl Coordinator {
+    // === What is told ===
+
+    /// A row is missed. One that is held and whose shard has not ended was deleted by somebody else, and told at once; of others a
+    /// listing tells whether their shards are done and they were deleted in order.
+    pub(super) fn on_missed(&mut self, key: &LeaseKey, open: bool, now: Instant) {
+        if open {
+            self.tell_vanished(key);
+        } else if self.mode == Mode::Working && self.table.vanished(key).is_some_and(Vanished::is_untold) {
+            self.want_listing(key, now);
+        }
+    }
+
+    /// A listing that was begun at `begun` shows which of the rows that vanished before are of shards that are there to be read:
+    /// their rows were deleted by somebody else.
+    pub(super) fn tell_listed(&mut self, index: StreamIndex, begun: Instant) {
+        let Some(stream) = self.streams.get(index) else { return };
+        let of_stream = |key: &LeaseKey| self.streams.index_of(key) == Some(index);
+        let open = |key: &LeaseKey| {
+            let shard = key.shard_id();
+            let listed = stream.looks.latest.as_ref().is_some_and(|listing| listing.lists(&shard));
+            listed && !stream.looks.passed.contains(&shard) && !self.table.was_passed(key)
+        };
+        let untold = self.table.untold().filter(|(key, noticed)| *noticed <= begun && of_stream(key) && open(key));
+        for key in untold.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.tell_vanished(&key);
+        }
+    }
+
+    /// Tells that a row vanished, unless that was told.
+    pub(super) fn tell_vanished(&mut self, key: &LeaseKey) {
+        if self.streams.is_served(key)
+            && let Some(checkpoint) = self.table.tell_vanished(key)
+        {
+            self.tell_recreated(key, checkpoint);
+        }
+    }
+
+    /// Tells that the row under this key is not the one that stood at `checkpoint`.
+    pub(super) fn tell_recreated(&mut self, key: &LeaseKey, checkpoint: Position) {
+        if self.streams.is_served(key) {
+            self.owe(key, GapReason::RowRecreated, GapRange { after: checkpoint, end: GapEnd::Unknown });
+        }
+    }
+
+    /// Tells that what came before a time is left out, where a row says so.
+    fn tell_late_start(&mut self, row: &LeaseRow) {
+        if let Some(start) = row.start.filter(|_| starts_late(row)) {
+            let range = GapRange { after: Position::TrimHorizon, end: GapEnd::Until(start) };
+            self.owe(&row.key, GapReason::StartedLate, range);
+        }
+    }
+
+    fn owe(&mut self, key: &LeaseKey, reason: GapReason, range: GapRange) {
+        let Some(stream) = self.streams.of(key) else { return };
+        let entry = GapEntry {
+            stream: stream.settings.name.clone(),
+            stream_created: stream.settings.created,
+            lease: key.clone(),
+            range,
+            reason,
+            noticed: self.wall,
+            by: self.settings.worker.clone(),
+            acknowledged: None,
+        };
+        if self.ledger.owe(&entry) {
+            self.commands.push_back(Command::RecordGap(entry));
+        }
+    }
+
+    // === What waits for it ===
+
     /// Creates the rows that the last sync of a stream found missing, each after its entries in the ledger. A row that already
     /// waits keeps the start that was pinned first.
-    pub(super) fn create_recorded(&mut self, index: StreamIndex, missing: Vec<LeaseRow>, begun: Instant, now: Now) {
+    pub(super) fn create_recorded(&mut self, index: StreamIndex, missing: Vec<LeaseRow>, begun: Instant) {
         let keys: BTreeSet<LeaseKey> = missing.iter().map(|row| row.key.clone()).collect();
         let streams = &self.streams;
         self.ledger.retain(|key| streams.index_of(key) != Some(index) || keys.contains(key));
@@ -104,55 +200,37 @@ impl Coordinator {
             if self.ledger.rows.contains_key(&row.key) || self.creating.contains(&row.key) {
                 continue;
             }
-            let vanished = self.table.vanished(&row.key);
-            if vanished.is_some_and(|vanished| vanished.noticed > begun) {
+            if self.table.vanished(&row.key).is_some_and(|vanished| vanished.noticed > begun) {
                 // Deleted while we listed, perhaps because the service had stopped listing it.
                 continue;
             }
-            let entries = self.entries(index, &row, vanished, now.wall);
-            if entries.is_empty() {
+            self.tell_vanished(&row.key);
+            self.tell_late_start(&row);
+            if self.ledger.owes(&row.key) {
+                self.ledger.rows.insert(row.key.clone(), row);
+            } else {
                 self.create(row);
-                continue;
-            }
-            for entry in self.ledger.add(row, entries) {
-                self.commands.push_back(Command::RecordGap(entry));
             }
         }
     }
 
-    fn entries(
-        &self,
-        index: StreamIndex,
-        row: &LeaseRow,
-        vanished: Option<&Vanished>,
-        wall: UnixMillis,
-    ) -> Vec<GapEntry> {
-        let Some(stream) = self.streams.get(index) else { return Vec::new() };
-        let entry = |reason, range| GapEntry {
-            stream: stream.settings.name.clone(),
-            stream_created: stream.settings.created,
-            lease: row.key.clone(),
-            range,
-            reason,
-            noticed: wall,
-            by: self.settings.worker.clone(),
-            acknowledged: None,
-        };
-        let recreated = vanished.map(|vanished| {
-            entry(GapReason::RowRecreated, GapRange { after: vanished.checkpoint.clone(), end: GapEnd::Unknown })
-        });
-        let late = row.start.map(|start| {
-            entry(GapReason::StartedLate, GapRange { after: Position::TrimHorizon, end: GapEnd::Until(start) })
-        });
-        recreated.into_iter().chain(late).collect()
+    /// Whether the shard of a held lease may not be started yet because the ledger is not known to hold what goes before.
+    pub(super) fn waits_for_ledger(&mut self, key: &LeaseKey) -> bool {
+        if let Some(row) = self.held.get(key).map(|held| &held.row).filter(|row| starts_late(row)).cloned() {
+            self.tell_late_start(&row);
+        }
+        self.ledger.owes(key)
     }
 
     pub(super) fn on_gap_recorded(&mut self, id: GapId, stored: bool, now: Instant) {
         if stored {
-            for row in self.ledger.on_stored(id) {
-                if self.mode == Mode::Working && self.streams.is_served(&row.key) && !self.table.contains(&row.key) {
+            let Some(key) = self.ledger.on_stored(id) else { return };
+            let row = self.ledger.rows.remove(&key).filter(|_| !self.table.contains(&key));
+            if self.mode == Mode::Working && self.streams.is_served(&key) {
+                if let Some(row) = row {
                     self.create(row);
                 }
+                self.open_gate(&key, now);
             }
         } else if let Some(entry) = self.ledger.entries.get_mut(&id) {
             entry.again = Some(self.timing.next_listing(now, entry.failures, &mut self.random));
@@ -166,4 +244,9 @@ impl Coordinator {
             self.commands.push_back(Command::RecordGap(entry));
         }
     }
+}
+
+/// Whether a row leaves out what came before its start. At zero is pinned who is to begin at the oldest record.
+fn starts_late(row: &LeaseRow) -> bool {
+    row.start.is_some_and(|start| start.0 > 0) && matches!(row.checkpoint, Position::Latest | Position::AtTimestamp)
 }

@@ -39,32 +39,53 @@ pub(super) struct Vanished {
     pub(super) checkpoint: Position,
     /// The start that was pinned in it.
     pub(super) start: Option<UnixMillis>,
+    /// Whether the gap ledger is told, or has been.
+    told: bool,
 }
 
 impl Vanished {
-    fn of(row: LeaseRow, noticed: Instant) -> Self {
-        Self { noticed, checkpoint: row.checkpoint, start: row.start }
+    /// Whether the ledger is to be told if the shard turns out to be there to be read.
+    pub(super) fn is_untold(&self) -> bool {
+        !self.told && self.checkpoint != Position::ShardEnd
     }
 }
 
+/// What a scan showed beside the rows as they are.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The rows that became unreadable or are so for another reason.
+    pub(super) unreadable: Vec<UnreadableRow>,
+    /// The rows that are missed and were not before.
+    pub(super) missed: Vec<LeaseKey>,
+    /// The rows that are not those of before, of which the ledger is not told, with the checkpoint that was known.
+    pub(super) recreated: Vec<(LeaseKey, Position)>,
+}
+
 impl Table {
-    /// Takes in a scan that ended at `now`; gives the rows that became unreadable or are so for another reason.
-    pub(super) fn observe(&mut self, scan: Scan, now: Instant) -> Vec<UnreadableRow> {
+    /// Takes in a scan that was begun at `started` and ended at `now`.
+    pub(super) fn observe(&mut self, scan: Scan, started: Instant, now: Instant) -> Seen {
         self.scanned = true;
         self.passed = scan.rows.iter().flat_map(passed_by).collect();
-        let missed = self.replace_rows(scan.rows, now);
-        let fresh = self.note_unreadable(scan.unreadable);
+        let mut seen = Seen::default();
+        let missed = self.replace_rows(scan.rows, started, now, &mut seen.recreated);
+        seen.unreadable = self.note_unreadable(scan.unreadable);
         for row in missed {
-            if !self.unreadable.contains_key(&row.key) {
-                self.vanished.insert(row.key.clone(), Vanished::of(row, now));
+            if !self.unreadable.contains_key(&row.key) && self.vanish(&row, now) {
+                seen.missed.push(row.key);
             }
         }
-        fresh
+        seen
     }
 
     /// Puts these rows in the place of those before; gives the ones that are missed. Both are in the order of their keys, so
     /// that one walk along both is enough.
-    fn replace_rows(&mut self, mut rows: Vec<LeaseRow>, now: Instant) -> Vec<LeaseRow> {
+    fn replace_rows(
+        &mut self,
+        mut rows: Vec<LeaseRow>,
+        started: Instant,
+        now: Instant,
+        recreated: &mut Vec<(LeaseKey, Position)>,
+    ) -> Vec<LeaseRow> {
         rows.sort_by(|a, b| a.key.cmp(&b.key));
         let mut before = std::mem::take(&mut self.rows).into_values().peekable();
         let (mut seen, mut missed) = (Vec::with_capacity(rows.len()), Vec::new());
@@ -72,16 +93,36 @@ impl Table {
             while let Some(known) = before.next_if(|known| known.row.key < row.key) {
                 missed.push(known.row);
             }
-            let since = match before.next_if(|known| known.row.key == row.key) {
+            let known = before.next_if(|known| known.row.key == row.key);
+            recreated
+                .extend(self.replaced(known.as_ref(), &row, started).map(|checkpoint| (row.key.clone(), checkpoint)));
+            let since = match known {
                 Some(known) if is_unmoved(&known.row, &row) => known.since,
                 Some(_) | None => now,
             };
-            self.vanished.remove(&row.key);
             seen.push((row.key.clone(), Observed { row, since }));
         }
         missed.extend(before.map(|known| known.row));
         self.rows = seen.into_iter().collect();
         missed
+    }
+
+    /// The checkpoint of the row that was under the key of `row`, if that was another one and the ledger is not told. A scan may
+    /// show a row as it was before a write of ours that was answered meanwhile.
+    fn replaced(&mut self, known: Option<&Observed>, row: &LeaseRow, started: Instant) -> Option<Position> {
+        if let Some(vanished) = self.vanished.remove(&row.key) {
+            return (!vanished.told).then_some(vanished.checkpoint);
+        }
+        let known = known.filter(|known| known.since <= started && is_another(&known.row, row))?;
+        Some(known.row.checkpoint.clone())
+    }
+
+    /// A row is gone; whether that is news.
+    fn vanish(&mut self, row: &LeaseRow, now: Instant) -> bool {
+        let news = !self.vanished.contains_key(&row.key);
+        let (checkpoint, start) = (row.checkpoint.clone(), row.start);
+        self.vanished.entry(row.key.clone()).or_insert(Vanished { noticed: now, checkpoint, start, told: false });
+        news
     }
 
     fn note_unreadable(&mut self, rows: Vec<UnreadableRow>) -> Vec<UnreadableRow> {
@@ -112,7 +153,7 @@ impl Table {
     /// A write of ours found no row.
     pub(super) fn on_missing(&mut self, key: &LeaseKey, now: Instant) {
         if let Some(observed) = self.rows.remove(key) {
-            self.vanished.insert(key.clone(), Vanished::of(observed.row, now));
+            self.vanish(&observed.row, now);
         }
     }
 
@@ -151,6 +192,18 @@ impl Table {
 
     pub(super) fn vanished(&self, key: &LeaseKey) -> Option<&Vanished> {
         self.vanished.get(key)
+    }
+
+    /// The rows that are gone although they were not at `SHARD_END`, and of which the ledger is not told, with when each was missed.
+    pub(super) fn untold(&self) -> impl Iterator<Item = (&LeaseKey, Instant)> {
+        self.vanished.iter().filter(|(_, row)| row.is_untold()).map(|(key, row)| (key, row.noticed))
+    }
+
+    /// The last known checkpoint of a row that is gone, for the ledger: once.
+    pub(super) fn tell_vanished(&mut self, key: &LeaseKey) -> Option<Position> {
+        let vanished = self.vanished.get_mut(key).filter(|vanished| !vanished.told)?;
+        vanished.told = true;
+        Some(vanished.checkpoint.clone())
     }
 
     /// The rows of one stream, in the order of their keys.
@@ -195,6 +248,13 @@ fn is_unmoved(before: &LeaseRow, now: &LeaseRow) -> bool {
         && (before == now || LeaseRow { wanted: now.wanted.clone(), ..before.clone() } == *now)
 }
 
+/// Whether `now` cannot have come of `before` by anything that workers and tools write: the counter fell, or the checkpoint went back
+/// and what we stamp every row with is gone.
+fn is_another(before: &LeaseRow, now: &LeaseRow) -> bool {
+    let unstamped = before.stream_created.is_some() && now.stream_created.is_none();
+    now.counter < before.counter || (unstamped && now.checkpoint < before.checkpoint)
+}
+
 /// The keys of the parents of a row that has progress.
 fn passed_by(row: &LeaseRow) -> impl Iterator<Item = LeaseKey> + use<'_> {
     let parents = row.checkpoint.has_progress().then_some(&row.parents);
@@ -224,27 +284,27 @@ mod tests {
     #[test]
     fn a_row_ages_while_all_of_it_stays_equal() {
         let mut table = Table::default();
-        table.observe(scan(vec![row(1)]), at(1));
-        table.observe(scan(vec![row(1)]), at(5));
+        table.observe(scan(vec![row(1)]), at(1), at(1));
+        table.observe(scan(vec![row(1)]), at(5), at(5));
         assert_eq!(table.get(&row(1).key).unwrap().since, at(1));
     }
 
     #[test]
     fn any_other_attribute_makes_a_row_young_again() {
         let mut table = Table::default();
-        table.observe(scan(vec![row(1)]), at(1));
+        table.observe(scan(vec![row(1)]), at(1), at(1));
         let mut changed = row(1);
         changed.unknown = Some([7; 32]);
-        table.observe(scan(vec![changed]), at(5));
+        table.observe(scan(vec![changed]), at(5), at(5));
         assert_eq!(table.get(&row(1).key).unwrap().since, at(5));
     }
 
     #[test]
     fn a_wish_keeps_no_dead_lease_young() {
         let mut table = Table::default();
-        table.observe(scan(vec![row(1)]), at(1));
+        table.observe(scan(vec![row(1)]), at(1), at(1));
         let wanted = LeaseRow { wanted: Some(WorkerId::new("w")), ..row(1) };
-        table.observe(scan(vec![wanted.clone()]), at(5));
+        table.observe(scan(vec![wanted.clone()]), at(5), at(5));
         assert_eq!(table.get(&wanted.key).map(|observed| (&observed.row, observed.since)), Some((&wanted, at(1))));
     }
 
@@ -252,8 +312,8 @@ mod tests {
     fn rows_come_in_any_order_and_each_is_missed_or_not_for_itself() {
         let mut table = Table::default();
         let of = |key: &str| LeaseRow { key: LeaseKey::new(key), ..row(1) };
-        table.observe(scan(["d", "a", "c", "b"].map(of).to_vec()), at(1));
-        table.observe(scan(["e", "c", "a"].map(of).to_vec()), at(2));
+        table.observe(scan(["d", "a", "c", "b"].map(of).to_vec()), at(1), at(1));
+        table.observe(scan(["e", "c", "a"].map(of).to_vec()), at(2), at(2));
         let rows: Vec<_> = table.iter().map(|observed| (observed.row.key.as_str(), observed.since)).collect();
         assert_eq!(rows, [("a", at(1)), ("c", at(1)), ("e", at(2))]);
         let vanished: Vec<_> = table.vanished.keys().map(LeaseKey::as_str).collect();
@@ -264,10 +324,10 @@ mod tests {
     fn a_held_row_ages_from_its_last_write_and_not_from_the_last_scan() {
         let mut table = Table::default();
         table.record(row(2), at(1));
-        table.observe(scan(vec![row(2)]), at(3));
+        table.observe(scan(vec![row(2)]), at(3), at(3));
         table.correct(&row(2), at(3));
         assert_eq!(table.get(&row(2).key).map(|observed| observed.since), Some(at(1)));
-        table.observe(scan(vec![row(1)]), at(5));
+        table.observe(scan(vec![row(1)]), at(5), at(5));
         table.correct(&row(2), at(5));
         assert_eq!(
             table.get(&row(2).key).map(|observed| (observed.row.counter, observed.since)),
@@ -278,21 +338,21 @@ mod tests {
     #[test]
     fn a_row_that_is_missed_has_vanished_until_it_is_seen_again() {
         let mut table = Table::default();
-        table.observe(scan(vec![row(1)]), at(1));
-        table.observe(scan(vec![]), at(2));
+        table.observe(scan(vec![row(1)]), at(1), at(1));
+        table.observe(scan(vec![]), at(2), at(2));
         assert_eq!(table.vanished(&row(1).key).unwrap().noticed, at(2));
-        table.observe(scan(vec![row(9)]), at(3));
+        table.observe(scan(vec![row(9)]), at(3), at(3));
         assert!(table.vanished(&row(1).key).is_none());
     }
 
     #[test]
     fn an_unreadable_row_is_told_once_and_has_not_vanished() {
         let mut table = Table::default();
-        table.observe(scan(vec![row(1)]), at(1));
+        table.observe(scan(vec![row(1)]), at(1), at(1));
         let broken = UnreadableRow { key: row(1).key, problem: "no counter".to_owned() };
         let broken = Scan { rows: Vec::new(), unreadable: vec![broken] };
-        assert_eq!(table.observe(broken.clone(), at(2)).len(), 1);
-        assert_eq!(table.observe(broken, at(3)).len(), 0);
+        assert_eq!(table.observe(broken.clone(), at(2), at(2)).unreadable.len(), 1);
+        assert_eq!(table.observe(broken, at(3), at(3)).unreadable.len(), 0);
         assert!(table.vanished(&row(1).key).is_none());
         assert!(table.contains(&row(1).key) && table.get(&row(1).key).is_none());
     }
@@ -300,9 +360,9 @@ mod tests {
     #[test]
     fn a_row_that_was_deleted_in_order_has_not_vanished() {
         let mut table = Table::default();
-        table.observe(scan(vec![row(1)]), at(1));
+        table.observe(scan(vec![row(1)]), at(1), at(1));
         table.forget(&row(1).key);
-        table.observe(scan(vec![]), at(2));
+        table.observe(scan(vec![]), at(2), at(2));
         assert!(table.vanished(&row(1).key).is_none());
     }
 }

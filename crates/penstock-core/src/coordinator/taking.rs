@@ -57,12 +57,18 @@ impl Coordinator {
         let others = self.streams.sort_out(&mut scan);
         self.scan_took = now.instant.since(started);
         self.note_moves(&scan.rows, now.instant);
-        for row in self.table.observe(scan, now.instant) {
+        let seen = self.table.observe(scan, started, now.instant);
+        for row in seen.unreadable {
             self.report(Report::UnreadableRow { key: row.key, problem: row.problem });
         }
         self.correct_held(now.instant);
         self.cooling.retain(|_, until| *until > now.instant);
         self.stop_for(others);
+        seen.recreated.into_iter().for_each(|(key, checkpoint)| self.tell_recreated(&key, checkpoint));
+        for key in seen.missed {
+            let open = self.held.get(&key).is_some_and(Held::is_surely_open);
+            self.on_missed(&key, open, now.instant);
+        }
         self.review_wishes(started, now.instant);
         self.review_heirs(now.instant);
         self.survey(now);
@@ -274,7 +280,8 @@ impl Coordinator {
         gates.into_iter().for_each(|(key, gate)| self.pass_gate(&key, gate, now));
     }
 
-    fn open_gate(&mut self, key: &LeaseKey, now: Instant) {
+    /// Starts the shard of a held lease if its parents are done.
+    pub(super) fn open_gate(&mut self, key: &LeaseKey, now: Instant) {
         let Some(held) = self.held.get(key).filter(|held| held.may_start()) else { return };
         let Some(gate) = self.gate(held) else { return };
         self.pass_gate(key, gate, now);
@@ -287,6 +294,9 @@ impl Coordinator {
     }
 
     fn pass_gate(&mut self, key: &LeaseKey, gate: Gate, now: Instant) {
+        if gate == Gate::Open && self.waits_for_ledger(key) {
+            return;
+        }
         let Some(held) = self.held.get_mut(key) else { return };
         match gate {
             Gate::Open => {

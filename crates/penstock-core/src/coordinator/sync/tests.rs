@@ -94,7 +94,7 @@ fn rows(shards: &[ShardListing], numbers: &[u32], checkpoint: &Position) -> Vec<
 
 fn table(rows: Vec<LeaseRow>) -> Table {
     let mut table = Table::default();
-    table.observe(Scan { rows, unreadable: Vec::new() }, Instant::default());
+    table.observe(Scan { rows, unreadable: Vec::new() }, Instant::default(), Instant::default());
     table
 }
 
@@ -362,7 +362,7 @@ fn a_row_that_cannot_be_read_is_there() {
     let many = many_at_first();
     let broken = crate::lease::UnreadableRow { key: LeaseKey::single_stream(&id(5)), problem: "no counter".to_owned() };
     let mut table = Table::default();
-    table.observe(Scan { rows: Vec::new(), unreadable: vec![broken] }, Instant::default());
+    table.observe(Scan { rows: Vec::new(), unreadable: vec![broken] }, Instant::default(), Instant::default());
     let made = missing_rows(&listing(&many), &table, &stream(TrimHorizon), WALL).unwrap();
     assert_eq!(made.iter().map(|row| number(&row.key.shard_id())).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 }
