@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use java::Kcl;
 use support::{SOON, run, wait_until};
-use world::{Kinesis, Row, World, checkpoint, is_owned_by};
+use world::{Kinesis, LONG, Row, VERSION_RECORD, World, checkpoint, is_lease, is_owned_by};
 
 /// Attributes that a row has once penstock has delivered from its shard.
 const OURS: [&str; 3] = ["penstockStream", "penstockChain", "penstockArrival"];
@@ -213,7 +213,7 @@ fn a_kcl_3_application_is_taken_over_in_exclusive_mode_alone() {
     let mut java = world.halting_java(Kcl::Three, "java-1");
     world.wait_under_load("Java stands within an aggregate of each shard", |_| java.journal().halts().len() == 2);
     let rows = world.rows();
-    assert_eq!(rows["Migration3.0"]["cv"], "CLIENT_VERSION_3X", "{rows:#?}");
+    assert_eq!(rows[VERSION_RECORD]["cv"], "CLIENT_VERSION_3X", "{rows:#?}");
 
     // Among its peers penstock has no place, whether one runs or not.
     let refused = run(world.job(), &["run", "-c", "penstock.toml"]);
@@ -236,7 +236,7 @@ fn a_kcl_3_application_is_taken_over_in_exclusive_mode_alone() {
     penstock.drain_cleanly();
     world.assert_each_once();
     let after = world.rows();
-    for (key, row) in left.iter().filter(|(key, _)| !key.starts_with("shardId-")) {
+    for (key, row) in left.iter().filter(|(key, _)| !is_lease(key)) {
         assert_eq!(after.get(key), Some(row), "{key} is the KCL's");
     }
 }
@@ -272,4 +272,121 @@ fn in_exclusive_mode_penstock_waits_for_java_to_go_and_ends_when_one_comes() {
     world.wait_for_all();
     intruder.stop_cleanly();
     world.assert_each_once_but_for(&intruder.journal().shards_started());
+}
+
+#[test]
+#[ignore = "make interop"]
+fn two_streams_are_shared_under_the_keys_of_a_multi_stream_application() {
+    let mut world = World::of_two_streams(Kinesis::ours(), 2);
+    world.tell(100);
+    let mut first = world.penstock("penstock-1", &["leases.keys=multi"]);
+    world.wait_for_all();
+    first.drain_cleanly();
+    let made = world.leases();
+    let streams = |rows: &BTreeMap<String, Row>| rows.values().map(|row| row["streamName"].clone()).collect::<Vec<_>>();
+    assert_eq!(made.len(), 4, "{made:#?}");
+    assert_eq!(streams(&made).windows(2).filter(|pair| pair[0] != pair[1]).count(), 1, "two of each stream: {made:#?}");
+
+    // The KCL takes the rows for its own, each from where it stands.
+    let mut java = world.java(Kcl::Two, "java-1");
+    world.wait_under_load("Java holds all leases, and has made checkpoints", |world| {
+        world.held_by("java-1") == 4 && java.journal().of("checkpoint").count() >= 4
+    });
+    assert_eq!(world.leases().keys().collect::<Vec<_>>(), made.keys().collect::<Vec<_>>(), "Java made rows of its own");
+    for (key, row) in &made {
+        assert_eq!(java.journal().started_at(key), Some(checkpoint(row)), "{key}");
+    }
+
+    let mut second = world.penstock("penstock-2", &["leases.keys=multi"]);
+    world.wait_under_load("both hold their share", |world| {
+        [world.held_by("java-1"), world.held_by("penstock-2")] == [2, 2]
+    });
+    world.tell(100);
+    world.wait_for_all();
+    java.stop_cleanly();
+    let left = world.leases();
+    // Whatever it had beyond these four it took back from a running penstock.
+    let taken = java.journal().shards_started().split_off(4);
+    world.wait_under_load("penstock owns what Java left", |world| world.held_by("java-1") == 0);
+    world.wait_for_all();
+    second.drain_cleanly();
+    let after = world.leases();
+    assert_eq!(streams(&after), streams(&left), "what names the stream stays");
+    world.assert_each_once_but_for(&taken);
+}
+
+#[test]
+#[ignore = "make interop"]
+fn a_kcl_3_application_in_its_2x_compatible_phase_shares_with_penstock() {
+    let mut world = World::new(Kinesis::ours(), 2);
+    world.tell(100);
+    let mut first = world.penstock("penstock-1", &[]);
+    world.wait_for_all();
+    first.drain_cleanly();
+    let mut java = world.java(Kcl::ThreeCompatible, "java-1");
+    world.wait_under_load("Java holds all leases, and has made checkpoints", |world| {
+        world.held_by("java-1") == 2 && java.journal().of("checkpoint").count() >= 2
+    });
+    assert_eq!(world.rows()[VERSION_RECORD]["cv"], "CLIENT_VERSION_UPGRADE_FROM_2X");
+
+    let mut second = world.penstock("penstock-2", &[]);
+    world.wait_under_load("both hold their share", |world| {
+        [world.held_by("java-1"), world.held_by("penstock-2")] == [1, 1]
+    });
+    world.tell(100);
+    world.wait_for_all();
+    java.stop_cleanly();
+    let taken = java.journal().shards_started().split_off(2);
+    let left = world.rows();
+    world.wait_under_load("penstock owns what Java left", |world| world.held_by("java-1") == 0);
+    world.wait_for_all();
+    let others: Vec<_> = left.iter().filter(|(key, _)| !is_lease(key)).collect();
+    assert!(others.len() > 1, "the KCL's metrics are not among the leases: {left:#?}");
+    let after = world.rows();
+    others.iter().for_each(|(key, row)| assert_eq!(after.get(*key), Some(*row), "{key} is the KCL's"));
+    assert!(!second.log().contains("cannot be read"), "{}", second.log());
+
+    // The KCL goes on to the 3.x protocol under a running penstock, which has no place there any more.
+    world.record_version("CLIENT_VERSION_3X_WITH_ROLLBACK");
+    assert_eq!(second.exit_code(LONG), 1, "{}", second.log());
+    for word in ["CLIENT_VERSION_3X_WITH_ROLLBACK", "exclusive"] {
+        assert!(second.log().contains(word), "no {word} in: {}", second.log());
+    }
+    let given_back = world.leases();
+    assert!(!given_back.values().any(|row| is_owned_by(row, "penstock-2")), "not released: {given_back:#?}");
+    world.assert_each_once_but_for(&taken);
+}
+
+#[test]
+#[ignore = "make interop"]
+fn a_kcl_3_worker_that_comes_back_gets_its_application_back_from_penstock_in_exclusive_mode() {
+    let mut world = World::new(Kinesis::ours(), 2);
+    world.tell(100);
+    let mut before = world.java(Kcl::Three, "java-1");
+    world.wait_under_load("Java holds all leases, and has made checkpoints", |world| {
+        world.held_by("java-1") == 2 && before.journal().of("checkpoint").count() >= 2
+    });
+    before.stop_cleanly();
+    // A fleet that may not hold everything leaves a lease to whoever comes.
+    let mut penstock = world.penstock("penstock-1", &[EXCLUSIVE[0], "leases.max_leases=1"]);
+    world.wait_under_load("penstock holds what it may", |world| world.held_by("penstock-1") == 1);
+    world.tell(50);
+    let mut back = world.java(Kcl::Three, "java-2");
+    world.wait_under_load("the leader has assigned what penstock does not hold", |world| world.held_by("java-2") > 0);
+    assert_eq!(penstock.exit_code(SOON), 1, "{}", penstock.log());
+    for word in ["java-2", "exclusive", "stop it"] {
+        assert!(penstock.log().contains(word), "no {word} in: {}", penstock.log());
+    }
+    let left = world.leases();
+    assert!(!left.values().any(|row| is_owned_by(row, "penstock-1")), "not released: {left:#?}");
+    assert!(left.values().all(|row| !row.contains_key("penstockIntent")), "an intent is left: {left:#?}");
+    assert!(world.delivered() > 0, "penstock held a lease and delivered nothing");
+
+    world.wait_under_load("the leader has assigned the rest", |world| world.held_by("java-2") == 2);
+    world.wait_for_all();
+    back.stop_cleanly();
+    for (shard, row) in left.iter().filter(|(_, row)| row.contains_key("penstockChain")) {
+        assert_eq!(back.journal().started_at(shard), Some(checkpoint(row)), "{shard}");
+    }
+    world.assert_each_once();
 }

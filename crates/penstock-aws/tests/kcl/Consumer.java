@@ -4,9 +4,11 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.stream.Collectors;
@@ -18,9 +20,13 @@ import software.amazon.awssdk.regions.Region;
 import software.amazon.awssdk.services.cloudwatch.CloudWatchAsyncClient;
 import software.amazon.awssdk.services.dynamodb.DynamoDbAsyncClient;
 import software.amazon.awssdk.services.kinesis.KinesisAsyncClient;
+import software.amazon.awssdk.services.kinesis.model.StreamDescriptionSummary;
 import software.amazon.kinesis.common.ConfigsBuilder;
 import software.amazon.kinesis.common.InitialPositionInStream;
 import software.amazon.kinesis.common.InitialPositionInStreamExtended;
+import software.amazon.kinesis.common.StreamConfig;
+import software.amazon.kinesis.common.StreamIdentifier;
+import software.amazon.kinesis.coordinator.CoordinatorConfig;
 import software.amazon.kinesis.coordinator.Scheduler;
 import software.amazon.kinesis.coordinator.WorkerStateChangeListener.WorkerState;
 import software.amazon.kinesis.exceptions.InvalidStateException;
@@ -32,18 +38,23 @@ import software.amazon.kinesis.lifecycle.events.ProcessRecordsInput;
 import software.amazon.kinesis.lifecycle.events.ShardEndedInput;
 import software.amazon.kinesis.lifecycle.events.ShutdownRequestedInput;
 import software.amazon.kinesis.metrics.NullMetricsFactory;
+import software.amazon.kinesis.processor.FormerStreamsLeasesDeletionStrategy;
+import software.amazon.kinesis.processor.MultiStreamTracker;
 import software.amazon.kinesis.processor.RecordProcessorCheckpointer;
 import software.amazon.kinesis.processor.ShardRecordProcessor;
+import software.amazon.kinesis.processor.ShardRecordProcessorFactory;
 import software.amazon.kinesis.processor.SingleStreamTracker;
+import software.amazon.kinesis.processor.StreamTracker;
 import software.amazon.kinesis.retrieval.KinesisClientRecord;
 import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /**
  * A consumer on the KCL that leaves a journal of what it did, for the interop tests; it compiles against KCL 2 and 3.
  *
- * <p>Arguments are {@code name=value}: stream, application, worker, kinesis, dynamodb, region, failover_ms, journal, and
- * {@code halt=aggregate} for going no further than the middle of an aggregated record. The journal has a line for each
- * event, its parts apart by tabs:
+ * <p>Arguments are {@code name=value}: stream (several, apart by commas, make a multi-stream application), application,
+ * worker, kinesis, dynamodb, region, failover_ms, journal, {@code halt=aggregate} for going no further than the middle of an
+ * aggregated record, and client_version for the KCL 3's setting of that name. The journal has a line for each event, its
+ * parts apart by tabs; SHARD is the lease key, which names the stream as well where there are several:
  *
  * <pre>
  * ready                                          the scheduler runs
@@ -140,37 +151,73 @@ public final class Consumer {
                 .endpointOverride(URI.create(settings.get("dynamodb")))
                 .httpClient(http())
                 .build();
-        String stream = settings.get("stream");
-        SingleStreamTracker tracker = new SingleStreamTracker(
-                stream, InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON));
+        String[] streams = settings.get("stream").split(",");
         ConfigsBuilder configs = new ConfigsBuilder(
-                tracker,
+                tracker(streams, kinesis),
                 settings.get("application"),
                 kinesis,
                 dynamodb,
                 metrics,
                 settings.get("worker"),
-                () -> new Processor(journal, halts));
+                new Processors(journal, halts));
         LeaseManagementConfig leases = configs.leaseManagementConfig()
                 .failoverTimeMillis(Long.parseLong(settings.get("failover_ms")))
                 .shardSyncIntervalMillis(500); // also how long the first sync rests when it has made leases
         withoutWorkerMetrics(leases);
-        PollingConfig polling = new PollingConfig(stream, kinesis).idleTimeBetweenReadsInMillis(250);
+        PollingConfig polling = streams.length == 1 ? new PollingConfig(streams[0], kinesis) : new PollingConfig(kinesis);
+        CoordinatorConfig coordinator = configs.coordinatorConfig()
+                .parentShardPollIntervalMillis(500)
+                .shardConsumerDispatchPollIntervalMillis(200)
+                .workerStateChangeListener(state -> {
+                    if (state == WorkerState.STARTED) {
+                        journal.write("ready");
+                    }
+                });
+        if (settings.containsKey("client_version")) {
+            as(coordinator, settings.get("client_version"));
+        }
         return new Scheduler(
                 configs.checkpointConfig(),
-                configs.coordinatorConfig()
-                        .parentShardPollIntervalMillis(500)
-                        .shardConsumerDispatchPollIntervalMillis(200)
-                        .workerStateChangeListener(state -> {
-                            if (state == WorkerState.STARTED) {
-                                journal.write("ready");
-                            }
-                        }),
+                coordinator,
                 leases,
                 configs.lifecycleConfig(),
                 configs.metricsConfig().metricsFactory(new NullMetricsFactory()),
                 configs.processorConfig(),
-                configs.retrievalConfig().retrievalSpecificConfig(polling));
+                configs.retrievalConfig().retrievalSpecificConfig(polling.idleTimeBetweenReadsInMillis(250)));
+    }
+
+    /** One stream by its name, as most applications have it; several by account, name and time of creation, as the KCL asks. */
+    private static StreamTracker tracker(String[] streams, KinesisAsyncClient kinesis) throws Exception {
+        InitialPositionInStreamExtended start =
+                InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON);
+        if (streams.length == 1) {
+            return new SingleStreamTracker(streams[0], start);
+        }
+        List<StreamConfig> configs = new ArrayList<>();
+        for (String stream : streams) {
+            configs.add(new StreamConfig(identifier(stream, kinesis), start));
+        }
+        return new Streams(configs);
+    }
+
+    private static StreamIdentifier identifier(String stream, KinesisAsyncClient kinesis)
+            throws ExecutionException, InterruptedException {
+        StreamDescriptionSummary summary = kinesis.describeStreamSummary(request -> request.streamName(stream))
+                .get()
+                .streamDescriptionSummary();
+        String account = summary.streamARN().split(":")[4];
+        long created = summary.streamCreationTimestamp().getEpochSecond();
+        return StreamIdentifier.multiStreamInstance(account + ":" + stream + ":" + created);
+    }
+
+    /** KCL 3 alone has such a setting. */
+    @SuppressWarnings({"unchecked", "rawtypes"})
+    private static void as(CoordinatorConfig coordinator, String version) throws Exception {
+        Class<? extends Enum> versions = (Class<? extends Enum>)
+                Class.forName("software.amazon.kinesis.coordinator.CoordinatorConfig$ClientVersionConfig");
+        CoordinatorConfig.class
+                .getMethod("clientVersionConfig", versions)
+                .invoke(coordinator, Enum.valueOf(versions, version));
     }
 
     private static SdkAsyncHttpClient http() {
@@ -191,6 +238,48 @@ public final class Consumer {
             return; // KCL 2 has no such figures.
         }
         config.getClass().getMethod("disableWorkerMetrics", boolean.class).invoke(config, true);
+    }
+
+    /** The streams of a multi-stream application, which never change. */
+    private static final class Streams implements MultiStreamTracker {
+        private final List<StreamConfig> configs;
+
+        Streams(List<StreamConfig> configs) {
+            this.configs = configs;
+        }
+
+        @Override
+        public List<StreamConfig> streamConfigList() {
+            return configs;
+        }
+
+        @Override
+        public FormerStreamsLeasesDeletionStrategy formerStreamsLeasesDeletionStrategy() {
+            return new FormerStreamsLeasesDeletionStrategy.NoLeaseDeletionStrategy();
+        }
+    }
+
+    /** Makes a processor for each tenure. */
+    private static final class Processors implements ShardRecordProcessorFactory {
+        private final Journal journal;
+        private final boolean halts;
+
+        Processors(Journal journal, boolean halts) {
+            this.journal = journal;
+            this.halts = halts;
+        }
+
+        @Override
+        public ShardRecordProcessor shardRecordProcessor() {
+            return new Processor(journal, halts, "");
+        }
+
+        @Override
+        public ShardRecordProcessor shardRecordProcessor(StreamIdentifier stream) {
+            // A single-stream identifier has no account, and its lease keys no prefix.
+            boolean several = stream.accountIdOptional().isPresent();
+            return new Processor(journal, halts, several ? stream.serialize() + ":" : "");
+        }
     }
 
     /** One file for all shards. What is written is there for whoever reads the file. */
@@ -216,17 +305,19 @@ public final class Consumer {
     private static final class Processor implements ShardRecordProcessor {
         private final Journal journal;
         private final boolean halts;
+        private final String prefix;
         private String shard;
         private boolean halted;
 
-        Processor(Journal journal, boolean halts) {
+        Processor(Journal journal, boolean halts, String prefix) {
             this.journal = journal;
             this.halts = halts;
+            this.prefix = prefix;
         }
 
         @Override
         public void initialize(InitializationInput input) {
-            shard = input.shardId();
+            shard = prefix + input.shardId();
             journal.write(String.join(
                     "\t",
                     "start",

@@ -23,6 +23,8 @@ pub(crate) enum Kcl {
     Two,
     /// 3.5, whose leader assigns leases.
     Three,
+    /// 3.5 on its way from the 2.x protocol, which it still speaks.
+    ThreeCompatible,
 }
 
 /// What a consumer is told.
@@ -31,6 +33,7 @@ pub(crate) struct Orders<'a> {
     pub(crate) account: &'a str,
     pub(crate) kinesis: String,
     pub(crate) dynamodb: String,
+    /// Several, apart by commas, are a multi-stream application.
     pub(crate) stream: &'a str,
     pub(crate) application: &'a str,
     pub(crate) failover: Duration,
@@ -51,7 +54,7 @@ impl Java {
     pub(crate) fn start(orders: &Orders<'_>, name: &str, dir: &Path) -> Self {
         let classes = standin_dir(match orders.kcl {
             Kcl::Two => "kcl-2",
-            Kcl::Three => "kcl-3",
+            Kcl::Three | Kcl::ThreeCompatible => "kcl-3",
         });
         let (log, journal) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.journal")));
         File::create(&journal).expect("a file in the temporary directory");
@@ -71,7 +74,11 @@ impl Java {
             .arg(format!("region={REGION}"))
             .arg(format!("failover_ms={}", orders.failover.as_millis()))
             .arg(format!("journal={}", journal.display()))
-            .args(orders.halts.then_some("halt=aggregate"));
+            .args(orders.halts.then_some("halt=aggregate"))
+            .args(match orders.kcl {
+                Kcl::Two | Kcl::Three => None,
+                Kcl::ThreeCompatible => Some("client_version=CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X"),
+            });
         let child = command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

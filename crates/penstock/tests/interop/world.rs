@@ -1,4 +1,4 @@
-//! A stream, a lease table and a directory that penstock and Java consumers share, and what came of every record.
+//! A stream or two, a lease table and a directory that penstock and Java consumers share, and what came of every record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use penstock_standins::{DynamoDbLocal, KinesisLocal};
+use penstock_standins::{DynamoDbLocal, KinesisLocal, call};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::java::{Java, Journal, Kcl, Orders};
@@ -18,6 +19,8 @@ use crate::support::{
 const FAILOVER: Duration = Duration::from_secs(3);
 pub(crate) const APPLICATION: &str = "clicks-on-the-kcl";
 const STREAM: &str = "clicks";
+/// The key of the KCL's own record of its version.
+pub(crate) const VERSION_RECORD: &str = "Migration3.0";
 /// A KCL worker may wait 30 s before it makes the first leases.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 /// How often a KCL worker renews in a failover time.
@@ -71,7 +74,7 @@ pub(crate) type Row = BTreeMap<String, String>;
 pub(crate) struct World {
     account: Account,
     kinesis: Kinesis,
-    stream: Stream,
+    streams: Vec<Stream>,
     job: Job,
     teller: Teller,
     reader: Reader,
@@ -83,18 +86,28 @@ pub(crate) struct World {
 impl World {
     /// An empty stream with so many shards, and no table yet.
     pub(crate) fn new(kinesis: Kinesis, shards: u32) -> Self {
+        Self::of_streams(kinesis, &[STREAM], shards)
+    }
+
+    /// Two empty streams with so many shards each, and no table yet.
+    pub(crate) fn of_two_streams(kinesis: Kinesis, shards: u32) -> Self {
+        Self::of_streams(kinesis, &[STREAM, "views"], shards)
+    }
+
+    fn of_streams(kinesis: Kinesis, names: &[&str], shards: u32) -> Self {
         let account = Account::new();
-        let stream = Stream::create(&kinesis.endpoint(), &account, STREAM, shards);
+        let create = |name: &&str| Stream::create(&kinesis.endpoint(), &account, name, shards);
+        let streams: Vec<Stream> = names.iter().map(create).collect();
         let services = Services { kinesis: kinesis.endpoint(), dynamodb: dynamodb(), ..Services::default() };
         let sections = format!(
             "[leases]\nfailover_time = \"{}s\"\n[sink]\ntype = \"directory\"\npath = \"out\"\nbuffer_interval = \"1s\"\n",
             FAILOVER.as_secs()
         );
-        let job = Job::new(&account, &services, APPLICATION, STREAM, &sections);
+        let job = Job::new(&account, &services, APPLICATION, &names.join("\", \""), &sections);
         let reader = Reader::new(Place::directory(job.out()));
         let dir = TempDir::with_prefix("penstock-interop-").expect("a temporary directory");
         let teller = Teller::aggregating().padded(20);
-        Self { account, kinesis, stream, job, teller, reader, journals: Vec::new(), dir, last_trickle: Instant::now() }
+        Self { account, kinesis, streams, job, teller, reader, journals: Vec::new(), dir, last_trickle: Instant::now() }
     }
 
     /// Starts a Java consumer.
@@ -108,12 +121,13 @@ impl World {
     }
 
     fn start_java(&mut self, kcl: Kcl, name: &str, halts: bool) -> Java {
+        let streams: Vec<&str> = self.streams.iter().map(|stream| stream.name.as_str()).collect();
         let orders = Orders {
             kcl,
             account: self.account.id(),
             kinesis: self.kinesis.endpoint(),
             dynamodb: dynamodb(),
-            stream: STREAM,
+            stream: &streams.join(","),
             application: APPLICATION,
             failover: FAILOVER,
             halts,
@@ -136,17 +150,18 @@ impl World {
     /// Puts more user records.
     pub(crate) fn tell(&mut self, count: u64) {
         let room = self.kinesis.capacity().saturating_sub(self.teller.told());
-        self.teller.tell(&self.stream, count.min(room), 50);
+        self.teller.tell_all(&self.streams, count.min(room), 50);
     }
 
     /// Splits the open shard of which `is_meant` holds, by its row.
     #[track_caller]
     pub(crate) fn split(&self, is_meant: impl Fn(&Row) -> bool) -> Shard {
+        let [stream] = &self.streams[..] else { panic!("of which stream?") };
         let rows = self.leases();
-        let open = self.stream.open_shards();
+        let open = stream.open_shards();
         let meant = open.into_iter().find(|shard| rows.get(&shard.id).is_some_and(&is_meant));
         let shard = meant.unwrap_or_else(|| panic!("no such shard: {rows:#?}"));
-        self.stream.split(&shard);
+        stream.split(&shard);
         shard
     }
 
@@ -157,7 +172,16 @@ impl World {
 
     /// The rows of shards.
     pub(crate) fn leases(&self) -> BTreeMap<String, Row> {
-        self.rows().into_iter().filter(|(key, _)| key.starts_with("shardId-")).collect()
+        self.rows().into_iter().filter(|(key, _)| is_lease(key)).collect()
+    }
+
+    /// Puts the KCL's record of its version in another state, as its leader or its migration tool does.
+    pub(crate) fn record_version(&self, state: &str) {
+        let update = json!({
+            "TableName": APPLICATION, "Key": {"leaseKey": {"S": VERSION_RECORD}}, "UpdateExpression": "SET cv = :state",
+            "ConditionExpression": "attribute_exists(leaseKey)", "ExpressionAttributeValues": {":state": {"S": state}},
+        });
+        call(&dynamodb(), self.account.id(), "DynamoDB_20120810.UpdateItem", &update);
     }
 
     /// How many unfinished shards a worker owns.
@@ -285,15 +309,30 @@ impl World {
         let journals: Vec<Journal> = self.journals.iter().map(|file| Journal::read(file)).collect();
         let settled: BTreeSet<&[u8]> =
             journals.iter().flat_map(Journal::settled).map(|entry| entry.data.as_bytes()).collect();
+        let leases = self.leases();
         let mut batches: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for object in self.reader.objects() {
             if object.content.split(|byte| *byte == b'\n').any(|line| settled.contains(line)) {
                 let said = |name: &str| object.metadata.get(name).cloned().unwrap_or_default();
-                batches.entry(said("penstock-shard")).or_default().insert(said("penstock-last"));
+                let (stream, shard) = (said("penstock-stream"), said("penstock-shard"));
+                let is_its = |key: &&String| **key == shard || is_of_several(key, &stream, &shard);
+                let lease = leases.keys().find(is_its).expect("an object is of a shard with a lease");
+                batches.entry(lease.clone()).or_default().insert(said("penstock-last"));
             }
         }
         batches
     }
+}
+
+/// Whether a key of several streams is that of this stream's shard.
+fn is_of_several(key: &str, stream: &str, shard: &str) -> bool {
+    let parts: Vec<&str> = key.split(':').collect();
+    matches!(parts[..], [_, name, _, id] if name == stream && id == shard)
+}
+
+/// Whether a key is that of a shard, in an application of one stream or of several.
+pub(crate) fn is_lease(key: &str) -> bool {
+    key.rsplit(':').next().is_some_and(|shard| shard.starts_with("shardId-"))
 }
 
 /// Whether a row is a worker's: Java's names are whole, penstock's begin with the label.

@@ -63,21 +63,30 @@ impl Teller {
 
     /// Puts `count` more user records, in calls of at most `per_call` Kinesis records.
     pub(crate) fn tell(&mut self, stream: &Stream, count: u64, per_call: usize) {
+        self.tell_all(std::slice::from_ref(stream), count, per_call);
+    }
+
+    /// As [`Teller::tell`], to several streams: each key has its place in one of them.
+    pub(crate) fn tell_all(&mut self, streams: &[Stream], count: u64, per_call: usize) {
         let until = self.told + count;
         while self.told < until {
-            let call = self.call(until, per_call.min(KEYS));
-            stream.put(&call);
+            for (stream, call) in streams.iter().zip(self.calls(until, per_call.min(KEYS), streams.len())) {
+                stream.put(&call);
+            }
         }
     }
 
-    fn call(&mut self, until: u64, most: usize) -> Vec<(String, Vec<u8>)> {
-        let mut call = Vec::new();
-        while call.len() < most && self.told < until {
+    fn calls(&mut self, until: u64, most: usize, streams: usize) -> Vec<Vec<(String, Vec<u8>)>> {
+        let mut calls = vec![Vec::new(); streams];
+        for _ in 0..most {
+            if self.told == until {
+                break;
+            }
             let key = self.next_key;
             self.next_key = (self.next_key + 1) % KEYS;
-            call.push(self.record(key, until));
+            calls[key % streams].push(self.record(key, until));
         }
-        call
+        calls
     }
 
     fn record(&mut self, key: usize, until: u64) -> (String, Vec<u8>) {
