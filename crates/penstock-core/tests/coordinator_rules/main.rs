@@ -7,6 +7,7 @@ mod handover;
 mod hierarchy;
 mod holding;
 mod ledger;
+mod strangers;
 mod streams;
 mod sync;
 mod taking;
