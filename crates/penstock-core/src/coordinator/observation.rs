@@ -94,8 +94,12 @@ impl Table {
                 missed.push(known.row);
             }
             let known = before.next_if(|known| known.row.key == row.key);
-            recreated
-                .extend(self.replaced(known.as_ref(), &row, started).map(|checkpoint| (row.key.clone(), checkpoint)));
+            if let Some(known) = known.as_ref().filter(|known| known.since > started && is_another(&known.row, &row)) {
+                // As it was before a write of ours that was answered meanwhile; or another one, which the next scan tells.
+                seen.push((row.key, Observed { row: known.row.clone(), since: known.since }));
+                continue;
+            }
+            recreated.extend(self.replaced(known.as_ref(), &row).map(|checkpoint| (row.key.clone(), checkpoint)));
             let since = match known {
                 Some(known) if is_unmoved(&known.row, &row) => known.since,
                 Some(_) | None => now,
@@ -107,13 +111,12 @@ impl Table {
         missed
     }
 
-    /// The checkpoint of the row that was under the key of `row`, if that was another one and the ledger is not told. A scan may
-    /// show a row as it was before a write of ours that was answered meanwhile.
-    fn replaced(&mut self, known: Option<&Observed>, row: &LeaseRow, started: Instant) -> Option<Position> {
+    /// The checkpoint of the row that was under the key of `row`, if that was another one and the ledger is not told.
+    fn replaced(&mut self, known: Option<&Observed>, row: &LeaseRow) -> Option<Position> {
         if let Some(vanished) = self.vanished.remove(&row.key) {
             return (!vanished.told).then_some(vanished.checkpoint);
         }
-        let known = known.filter(|known| known.since <= started && is_another(&known.row, row))?;
+        let known = known.filter(|known| is_another(&known.row, row))?;
         Some(known.row.checkpoint.clone())
     }
 
@@ -327,11 +330,27 @@ mod tests {
         table.observe(scan(vec![row(2)]), at(3), at(3));
         table.correct(&row(2), at(3));
         assert_eq!(table.get(&row(2).key).map(|observed| observed.since), Some(at(1)));
-        table.observe(scan(vec![row(1)]), at(5), at(5));
+        table.observe(scan(vec![LeaseRow { owner: None, ..row(2) }]), at(5), at(5));
         table.correct(&row(2), at(5));
+        assert_eq!(table.get(&row(2).key).map(|observed| (&observed.row, observed.since)), Some((&row(2), at(5))));
+    }
+
+    #[test]
+    fn a_scan_that_was_begun_before_a_write_of_ours_makes_no_other_row_of_it() {
+        let mut table = Table::default();
+        table.observe(scan(vec![row(1)]), at(1), at(1));
+        table.record(row(5), at(3));
+        let seen = table.observe(scan(vec![row(4)]), at(2), at(4));
+        assert!(seen.recreated.is_empty());
         assert_eq!(
-            table.get(&row(2).key).map(|observed| (observed.row.counter, observed.since)),
-            Some((LeaseCounter(2), at(5)))
+            table.get(&row(1).key).map(|known| (known.row.counter, known.since)),
+            Some((LeaseCounter(5), at(3)))
+        );
+        let seen = table.observe(scan(vec![row(4)]), at(5), at(6));
+        assert_eq!(seen.recreated, [(row(1).key, Position::TrimHorizon)]);
+        assert_eq!(
+            table.get(&row(1).key).map(|known| (known.row.counter, known.since)),
+            Some((LeaseCounter(4), at(6)))
         );
     }
 

@@ -11,13 +11,19 @@ use world::{Plan, World};
 
 fn plans() -> impl Strategy<Value = Plan> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (any::<u64>(), 1..5_usize, 1..7_u32, 0..30_u64, 0..4_usize, flags).prop_map(
-        |(seed, workers, shards, fault_percent, reshards, (intents, steals, pauses, kills, drains, deaf))| Plan {
+    let numbers = (1..5_usize, 1..7_u32, 0..30_u64, 0..4_usize, 0..5_usize);
+    (any::<u64>(), numbers, flags).prop_map(
+        |(
+            seed,
+            (workers, shards, fault_percent, reshards, erasures),
+            (intents, steals, pauses, kills, drains, deaf),
+        )| Plan {
             seed,
             workers,
             shards,
             fault_percent,
             reshards,
+            erasures,
             intents,
             steals,
             pauses,
@@ -56,6 +62,7 @@ fn a_world_repeats_exactly() {
             shards: 4,
             fault_percent: 20,
             reshards: 2,
+            erasures: 3,
             intents: true,
             steals: true,
             pauses: true,
@@ -79,6 +86,7 @@ fn what_has_settled_is_read_again_at_once_while_workers_are_replaced_one_by_one(
             shards: 6,
             fault_percent: 0,
             reshards: 0,
+            erasures: 0,
             intents: seed % 2 == 0,
             steals: true,
             pauses: false,

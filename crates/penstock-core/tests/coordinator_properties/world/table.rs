@@ -10,6 +10,10 @@ impl World {
             return self.schedule(delay, Item::Arrive(index, Box::new(request), true));
         }
         let retryable = matches!(request, Request::Write(..));
+        if self.plan.erasures > 0 && matches!(request, Request::Create(_)) {
+            // One that comes after its row was deleted would have the counter of the first.
+            return self.schedule(delay, Item::Arrive(index, Box::new(request), true));
+        }
         let failure = failure(&request, retryable && delay < 15);
         match delay % 4 {
             _ if retryable && delay < 15 => {}
@@ -38,7 +42,7 @@ impl World {
                 shards: Some(self.shards.values().cloned().collect()),
             },
             Request::Want(want) => self.want(want),
-            Request::Gap(id) => Event::GapRecorded { id, stored: true },
+            Request::Gap(entry) => self.record_gap(entry),
             Request::Create(row) => self.create(row),
             Request::Write(id, write, tenure) => {
                 let outcome = self.write(index, id, &write, tenure);
