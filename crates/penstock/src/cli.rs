@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Config(ReportArgs),
     /// Look at the leases, or repair them
     Leases(LeasesArgs),
+    /// Say what a pipeline costs a month on penstock, on Lambda, and on Firehose alone
+    #[command(after_help = EXIT_CODES)]
+    Cost(CostArgs),
     /// Ask a running worker whether it is alive: exit 0 if it is, 1 if not
     Health(HealthArgs),
 }
@@ -134,6 +137,66 @@ pub(crate) struct CheckArgs {
     /// Try each permission against the services
     #[arg(long)]
     pub(crate) online: bool,
+}
+
+/// `penstock cost`.
+#[derive(Debug, PartialEq, Eq, Args)]
+#[command(group = clap::ArgGroup::new("load").args(["file", "records_per_day", "url", "print_prices"]).required(true).multiple(true))]
+pub(crate) struct CostArgs {
+    /// A configuration, for Regions, sink and leases; how much flows is asked of the worker at its admin.listen
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Set a key, over the file and the environment; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "file")]
+    pub(crate) settings: Vec<String>,
+    /// How many records flow a day
+    #[arg(long, value_name = "N", requires = "record_bytes", value_parser = clap::value_parser!(u64).range(1..=10_u64.pow(15)))]
+    pub(crate) records_per_day: Option<u64>,
+    /// How many bytes a record has on the average
+    #[arg(long, value_name = "N", requires = "records_per_day", value_parser = clap::value_parser!(u64).range(1..=10_485_760))]
+    pub(crate) record_bytes: Option<u64>,
+    /// Ask a running worker how much flows, as in http://127.0.0.1:9464
+    #[arg(long, value_name = "URL", conflicts_with = "records_per_day")]
+    pub(crate) url: Option<String>,
+    /// How long to look at the running worker
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) look_seconds: u32,
+    /// The stream's Region [default: the configuration's]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// The sink's Region [default: the configuration's, else the stream's]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) sink_region: Option<String>,
+    /// Where records go [default: the configuration's, else firehose]
+    #[arg(long, value_enum)]
+    pub(crate) sink: Option<CostSink>,
+    /// How many shards the stream has [default: as the worker sees, else as many as the load needs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) shards: Option<u32>,
+    /// How many workers run [default: as the worker sees, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) workers: Option<u32>,
+    /// Prices that replace those built in, as many as the file has
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prices: Option<PathBuf>,
+    /// The Region whose prices to take where one has none
+    #[arg(long, value_name = "REGION")]
+    pub(crate) fallback_region: Option<String>,
+    /// Print the prices that are built in, with their sources
+    #[arg(long)]
+    pub(crate) print_prices: bool,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where records go, as far as it matters to the bill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CostSink {
+    /// A delivery stream
+    Firehose,
+    /// A bucket
+    S3,
 }
 
 /// `penstock leases`.
@@ -351,6 +414,10 @@ mod tests {
             "penstock leases set-position --all -c a.toml",
             "penstock leases acknowledge-gap -c a.toml",
             "penstock local --fault garbage",
+            "penstock cost",
+            "penstock cost --record-bytes 200",
+            "penstock cost --records-per-day 100000",
+            "penstock cost --records-per-day 1 --record-bytes 1 --url http://127.0.0.1:9464",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

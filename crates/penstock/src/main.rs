@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::run(&args),
         Command::Config(args) => commands::config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Leases(args) => commands::leases::run(&args),
+        Command::Cost(args) => commands::cost::run(&args),
         Command::Health(args) => commands::health::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
