@@ -350,7 +350,8 @@ impl Streams {
             stream.retention = retention;
         }
         for shard in &mut self.shards {
-            shard.trimmed = shard.records.partition_point(|record| record.arrival < until);
+            // A longer retention brings nothing back that is gone.
+            shard.trimmed = shard.trimmed.max(shard.records.partition_point(|record| record.arrival < until));
             if shard.closed.as_ref().is_some_and(|(_, closed)| *closed < until) {
                 self.streams[shard.stream].listed.remove(&shard.id);
             }
