@@ -1,5 +1,6 @@
 //! A Firehose delivery stream as a call sink: PutRecordBatch, one HTTP call per call.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,8 +11,8 @@ use aws_sdk_firehose::types as sdk;
 use bytes::Bytes;
 use penstock_engine::ports::{CallLimits, CallSink, CallTarget, EntryOutcome, ErrorClass, SeamError};
 
-use crate::error::Place;
-use crate::limits::{FIREHOSE_MAX_CALL_BYTES, FIREHOSE_MAX_RECORD_BYTES, FIREHOSE_MAX_RECORDS};
+use crate::error::{Place, class_of_code};
+use crate::limits::{FIREHOSE_BILLED_STEP, FIREHOSE_MAX_CALL_BYTES, FIREHOSE_MAX_RECORD_BYTES, FIREHOSE_MAX_RECORDS};
 
 /// One delivery stream.
 #[derive(Debug, Clone)]
@@ -61,6 +62,7 @@ impl CallSink for FirehoseSink {
             max_entries: FIREHOSE_MAX_RECORDS,
             max_call_bytes: FIREHOSE_MAX_CALL_BYTES,
             max_entry_bytes: FIREHOSE_MAX_RECORD_BYTES,
+            billed_step: NonZeroU64::new(FIREHOSE_BILLED_STEP),
         }
     }
 
@@ -109,7 +111,16 @@ impl CallSink for FirehoseSink {
 fn outcome(entry: sdk::PutRecordBatchResponseEntry) -> EntryOutcome {
     match entry.error_code {
         None => EntryOutcome::Delivered,
-        Some(code) => EntryOutcome::Failed { code, message: entry.error_message.unwrap_or_default() },
+        Some(code) => EntryOutcome::Failed {
+            // Of a whole call this code leaves the outcome open; of an entry it says "slow down".
+            class: if code == "ServiceUnavailableException" {
+                ErrorClass::Throttled
+            } else {
+                class_of_code(&code, 500)
+            },
+            code,
+            message: entry.error_message.unwrap_or_default(),
+        },
     }
 }
 

@@ -10,6 +10,9 @@ pub const FIREHOSE_MAX_CALL_BYTES: usize = 4_000_000;
 /// Raw bytes of one Firehose record: 1,000 KiB (Firehose API model).
 pub const FIREHOSE_MAX_RECORD_BYTES: usize = 1_024_000;
 
+/// The bytes up to a multiple of which each Firehose record is rounded on the bill (Firehose pricing).
+pub const FIREHOSE_BILLED_STEP: u64 = 5 * 1024;
+
 /// Records of one GetRecords (Kinesis API model).
 pub const KINESIS_MAX_RECORDS: u32 = 10_000;
 

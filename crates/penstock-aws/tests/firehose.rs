@@ -211,13 +211,16 @@ async fn each_entry_has_its_own_outcome_in_order() {
     ]);
     let partial = |responses: &Value| json!({"error": {"code": "X", "status": 200, "fields": {"FailedPutCount": 2, "RequestResponses": responses}}});
     faults.once("firehose", "PutRecordBatch", partial(&responses));
-    let failed =
-        |code: &str, message: &str| EntryOutcome::Failed { code: code.to_owned(), message: message.to_owned() };
+    let failed = |class, code: &str, message: &str| EntryOutcome::Failed {
+        class,
+        code: code.to_owned(),
+        message: message.to_owned(),
+    };
     let expected = [
         EntryOutcome::Delivered,
-        failed("ServiceUnavailableException", "Slow down."),
+        failed(ErrorClass::Throttled, "ServiceUnavailableException", "Slow down."),
         EntryOutcome::Delivered,
-        failed("InternalFailure", "Oh."),
+        failed(ErrorClass::Transient, "InternalFailure", "Oh."),
     ];
     assert_eq!(sink.call(&entries(4, 5), PATIENCE).await.unwrap(), expected);
     // Fewer outcomes than entries leave it open which entries they are of.

@@ -1,222 +1,96 @@
-//! All metrics of the engine: names, units and descriptions, and the handles that components keep.
+//! The handles that components keep of their metrics, and the account of records that must add up.
 //!
 //! Series of single shards are not registered with the recorder, which has no way to take one out again: they are rendered from
-//! the worker's status at the moment they are asked for ([`ShardSeries`]), so those of shards no longer held are gone at once.
+//! the worker's status at the moment they are asked for ([`Sample`]), so those of shards no longer held are gone at once.
+
+pub mod catalogue;
+mod operation;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
-use penstock_core::aggregate::DropReason;
-use penstock_core::batch::SealReason;
-use penstock_core::coordinator::api::{GapReason, LossReason};
+use metrics::{Counter, Gauge, Histogram};
+/// For whoever renders metrics, to do so without a recorder of the whole process.
+pub use metrics::{Recorder, with_local_recorder};
+use penstock_core::coordinator::api::GapReason;
+use penstock_core::time::UnixMillis;
 
-use crate::ports::SetAsideReason;
-use crate::shard::pulse::Wait;
-
-macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        $($(#[$doc])* pub const $name: &str = $text;)*
-    };
-}
-
-/// The names, fixed for good.
-pub mod name {
-    names! {
-        /// The largest distance from the tip over held shards.
-        LAG = "penstock_lag_milliseconds";
-        /// The distance of one shard from its tip.
-        ITERATOR_AGE = "penstock_iterator_age_milliseconds";
-        /// The age of the oldest record of one shard that is not settled.
-        OLDEST_UNSETTLED = "penstock_oldest_unsettled_age_seconds";
-        /// User records that were read.
-        RECORDS_FETCHED = "penstock_records_fetched_total";
-        /// Their payload.
-        FETCHED_BYTES = "penstock_fetched_bytes_total";
-        /// User records that the sink has.
-        RECORDS_DELIVERED = "penstock_records_delivered_total";
-        /// Their payload.
-        DELIVERED_BYTES = "penstock_delivered_bytes_total";
-        /// User records that were set aside.
-        RECORDS_SET_ASIDE = "penstock_records_set_aside_total";
-        /// User records that were dropped by rule.
-        RECORDS_DROPPED = "penstock_records_dropped_total";
-        /// User records that were given up unsettled.
-        RECORDS_ABANDONED = "penstock_records_abandoned_total";
-        /// User records that are not settled.
-        RECORDS_IN_FLIGHT = "penstock_records_in_flight";
-        /// Leases of this worker.
-        LEASES_HELD = "penstock_leases_held";
-        /// Leases without a live owner.
-        LEASES_UNOWNED = "penstock_leases_unowned";
-        /// Leases that this worker asked others for.
-        LEASES_WANTED = "penstock_leases_wanted_total";
-        /// Leases that this worker gave to another one.
-        LEASES_HANDED_OVER = "penstock_leases_handed_over_total";
-        /// The time from the last owner's end of reading to the first answer of this one.
-        HANDOFF_GAP = "penstock_handoff_gap_seconds";
-        /// Leases that were lost.
-        LEASE_LOSSES = "penstock_lease_losses_total";
-        /// Checkpoints that were stored.
-        CHECKPOINTS = "penstock_checkpoints_total";
-        /// Bytes held in flight.
-        MEMORY_USED = "penstock_memory_used_bytes";
-        /// Objects that were put.
-        OBJECTS = "penstock_objects_total";
-        /// Gaps that were noticed.
-        GAPS = "penstock_gaps_total";
-        /// Entries of the gap ledger that nobody acknowledged.
-        GAPS_OPEN = "penstock_gaps_open";
-        /// Shards that made no progress, by what they waited for.
-        SHARD_STALLS = "penstock_shard_stalls_total";
-        /// Calls of a seam that failed.
-        CALL_ERRORS = "penstock_call_errors_total";
-        /// Time that readers waited for memory.
-        BUDGET_WAIT = "penstock_budget_wait_milliseconds_total";
-        /// Time that shards waited for the sink.
-        SINK_WAIT = "penstock_sink_wait_milliseconds_total";
-    }
-}
+use self::catalogue::{CATALOGUE, Kind, Metric, Origin};
+use self::operation::Service;
+use crate::ports::ErrorClass;
+use crate::status::ShardPhase;
 
 /// Tells the installed recorder what each metric means. Call once, after the recorder is installed.
 pub fn describe() {
-    describe_gauge!(
-        name::LAG,
-        Unit::Milliseconds,
-        "largest distance from the tip over held shards, growing while nothing is read"
-    );
-    describe_gauge!(name::RECORDS_IN_FLIGHT, Unit::Count, "user records read and not yet settled");
-    describe_gauge!(name::LEASES_HELD, Unit::Count, "leases that this worker holds");
-    describe_gauge!(
-        name::LEASES_UNOWNED,
-        Unit::Count,
-        "leases without a live owner, as this worker last saw the table"
-    );
-    describe_counter!(name::LEASES_WANTED, Unit::Count, "leases that this worker asked another one for");
-    describe_counter!(name::LEASES_HANDED_OVER, Unit::Count, "leases that this worker gave to another one in order");
-    describe_histogram!(
-        name::HANDOFF_GAP,
-        Unit::Seconds,
-        "time for which nobody read a shard that changed hands, up to the first answer of the new owner"
-    );
-    describe_gauge!(
-        name::GAPS_OPEN,
-        Unit::Count,
-        "entries of the gap ledger that are not acknowledged, by reason, as this worker last read it"
-    );
-    describe_gauge!(name::MEMORY_USED, Unit::Bytes, "bytes of the memory budget that are taken");
-    describe_counter!(
-        name::RECORDS_FETCHED,
-        Unit::Count,
-        "user records read, those at or before the checkpoint left out"
-    );
-    describe_counter!(name::FETCHED_BYTES, Unit::Bytes, "payload of the user records read");
-    describe_counter!(name::RECORDS_DELIVERED, Unit::Count, "user records that the sink has");
-    describe_counter!(
-        name::DELIVERED_BYTES,
-        Unit::Bytes,
-        "payload of the user records that the sink has, delimiters included"
-    );
-    describe_counter!(name::RECORDS_SET_ASIDE, Unit::Count, "user records set aside, by reason");
-    describe_counter!(name::RECORDS_DROPPED, Unit::Count, "user records dropped by the operator's own rule, by reason");
-    describe_counter!(
-        name::RECORDS_ABANDONED,
-        Unit::Count,
-        "user records given up unsettled, to be read again from the checkpoint, by reason"
-    );
-    describe_counter!(name::LEASE_LOSSES, Unit::Count, "leases lost, by reason");
-    describe_counter!(name::CHECKPOINTS, Unit::Count, "checkpoints stored");
-    describe_counter!(name::OBJECTS, Unit::Count, "objects put, by what closed their batch");
-    describe_counter!(
-        name::GAPS,
-        Unit::Count,
-        "ranges of records that may be missing by someone else's doing, by reason"
-    );
-    describe_counter!(
-        name::SHARD_STALLS,
-        Unit::Count,
-        "shards that made no progress beyond all time-outs, by what they waited for"
-    );
-    describe_counter!(name::CALL_ERRORS, Unit::Count, "failed calls, by operation and class");
-    describe_counter!(name::BUDGET_WAIT, Unit::Milliseconds, "time that readers waited for memory");
-    describe_counter!(
-        name::SINK_WAIT,
-        Unit::Milliseconds,
-        "time that shards held a full batch and waited for the sink"
-    );
+    CATALOGUE
+        .iter()
+        .filter(|metric| matches!(metric.origin, Origin::Worker | Origin::Event))
+        .for_each(|it| it.describe());
 }
 
-/// Makes the series of every known reason, at zero: an alarm on the first event needs a zero before it.
+/// Makes the series of every known value, at zero: an alarm on the first event needs a zero before it.
 fn announce() {
-    use AbandonReason::{GracePeriod, LeaseLost, Restart};
-    let set_aside = [
-        SetAsideReason::OutsideHashRange,
-        SetAsideReason::TooLarge { bytes: 0, limit: 0 },
-        SetAsideReason::Rejected { code: String::new(), message: String::new() },
-    ];
-    let dropped = [DropReason::OutsideHashRange, DropReason::EmptyAggregate].map(DropReason::as_str);
-    let abandoned = [LeaseLost, Restart, GracePeriod].map(AbandonReason::as_str);
-    let lost = [LossReason::Taken, LossReason::Expired, LossReason::Deleted, LossReason::Changed];
-    let closed_by =
-        [SealReason::Size, SealReason::Interval, SealReason::Memory, SealReason::ShardEnd, SealReason::Drain];
-    let zero = |name: &'static str, label: &'static str, values: &[&'static str]| {
-        values.iter().for_each(|value| counter!(name, label => *value).increment(0));
-    };
-    zero(name::RECORDS_SET_ASIDE, "reason", &set_aside.each_ref().map(SetAsideReason::as_str));
-    zero(name::RECORDS_DROPPED, "reason", &dropped);
-    zero(name::RECORDS_ABANDONED, "reason", &abandoned);
-    zero(name::LEASE_LOSSES, "reason", &lost.map(LossReason::as_str));
-    zero(name::OBJECTS, "closed_by", &closed_by.map(SealReason::as_str));
-    zero(name::OBJECTS, "closed_by", &["replay"]);
-    zero(name::GAPS, "reason", &GapReason::ALL.map(GapReason::as_str));
-    zero(name::SHARD_STALLS, "on", &Wait::counted().map(Wait::as_str).collect::<Vec<_>>());
+    for metric in CATALOGUE.iter().filter(|metric| metric.origin == Origin::Worker) {
+        let values = metric.labels.iter().flat_map(|label| (label.values)());
+        match metric.kind {
+            Kind::Counter => values.for_each(|value| metric.counter_of(value).increment(0)),
+            Kind::Gauge => values.for_each(|value| metric.gauge_of(value).set(0.0)),
+            Kind::Histogram(_) => {}
+        }
+    }
 }
 
-/// A counter with one label.
+/// A counter with one label: a series for each value that there can be, made at once.
 #[derive(Debug)]
 struct Family {
-    name: &'static str,
-    label: &'static str,
-    series: Mutex<BTreeMap<&'static str, (Counter, u64)>>,
+    metric: &'static Metric,
+    series: BTreeMap<&'static str, (Counter, AtomicU64)>,
 }
 
 impl Family {
-    const fn new(name: &'static str, label: &'static str) -> Self {
-        Self { name, label, series: Mutex::new(BTreeMap::new()) }
+    fn new(metric: &'static Metric) -> Self {
+        let values = metric.labels.iter().flat_map(|label| (label.values)());
+        let series = values.map(|value| (value, (metric.counter_of(value), AtomicU64::new(0)))).collect();
+        Self { metric, series }
     }
 
     fn add(&self, value: &'static str, count: u64) {
-        if count == 0 {
+        let Some((counter, total)) = self.series.get(value) else {
+            debug_assert!(false, "{} is not said to have the value {value}", self.metric.name);
             return;
-        }
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let (counter, total) = series.entry(value).or_insert_with(|| (counter!(self.name, self.label => value), 0));
+        };
         counter.increment(count);
-        *total += count;
+        total.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Those that something was counted of.
     fn totals(&self) -> BTreeMap<&'static str, u64> {
-        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        series.iter().map(|(value, (_, total))| (*value, *total)).collect()
+        let totals = self.series.iter().map(|(value, (_, total))| (*value, total.load(Ordering::Relaxed)));
+        totals.filter(|(_, total)| *total > 0).collect()
     }
 }
 
 /// The handles of one worker. What must add up is also kept as plain numbers ([`Metrics::totals`]).
 #[derive(Debug)]
 pub struct Metrics {
-    pub(crate) lag: Gauge,
-    pub(crate) leases_held: Gauge,
-    pub(crate) leases_unowned: Gauge,
+    pub(crate) gauges: Gauges,
     pub(crate) memory_used: Gauge,
+    pub(crate) leases_held: Gauge,
+    pub(crate) leases_open: Gauge,
+    pub(crate) leases_unowned: Gauge,
+    pub(crate) workers: Gauge,
+    pub(crate) last_checkpoint: Gauge,
     pub(crate) leases_wanted: Counter,
     pub(crate) leases_handed_over: Counter,
     pub(crate) handoff_gap: Histogram,
     pub(crate) checkpoints: Counter,
+    pub(crate) fetches: Counter,
+    pub(crate) shard_restarts: Counter,
     pub(crate) budget_wait: Counter,
     pub(crate) sink_wait: Counter,
+    pub(crate) sink_call: Histogram,
     fetched: Counter,
     fetched_bytes: Counter,
     delivered: Counter,
@@ -225,14 +99,65 @@ pub struct Metrics {
     set_aside: Family,
     dropped: Family,
     abandoned: Family,
+    leases_taken: Family,
     lease_losses: Family,
     objects: Family,
+    object_bytes: Histogram,
+    delivery_errors: Family,
+    throttles: Family,
+    firehose: FirehoseCounters,
     gaps: Family,
     stalls: Family,
     gaps_open: Vec<(GapReason, Gauge)>,
     fetched_total: AtomicU64,
     delivered_total: AtomicU64,
     in_flight_total: AtomicU64,
+}
+
+/// What is set when somebody looks: see [`StatusHandle::refresh_gauges`](crate::status::StatusHandle::refresh_gauges).
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    pub(crate) lag: Gauge,
+    pub(crate) unsettled: Gauge,
+    pub(crate) shards: Vec<(ShardPhase, Gauge)>,
+    pub(crate) leases_given_up: Gauge,
+    pub(crate) waiting_for_parents: Gauge,
+    pub(crate) last_scan: Gauge,
+    pub(crate) sink_up: Gauge,
+    pub(crate) memory_budget: Gauge,
+    pub(crate) gap_ledger_up: Gauge,
+    pub(crate) ready: Gauge,
+    pub(crate) streams_unavailable: Gauge,
+    pub(crate) keeper_idle: Gauge,
+}
+
+impl Gauges {
+    fn register() -> Self {
+        Self {
+            lag: catalogue::LAG.gauge(),
+            unsettled: catalogue::UNSETTLED.gauge(),
+            shards: ShardPhase::ALL
+                .into_iter()
+                .map(|phase| (phase, catalogue::SHARDS.gauge_of(phase.as_str())))
+                .collect(),
+            leases_given_up: catalogue::LEASES_GIVEN_UP.gauge(),
+            waiting_for_parents: catalogue::WAITING_FOR_PARENTS.gauge(),
+            last_scan: catalogue::LAST_SCAN.gauge(),
+            sink_up: catalogue::SINK_UP.gauge(),
+            memory_budget: catalogue::MEMORY_BUDGET.gauge(),
+            gap_ledger_up: catalogue::GAP_LEDGER_UP.gauge(),
+            ready: catalogue::READY.gauge(),
+            streams_unavailable: catalogue::STREAMS_UNAVAILABLE.gauge(),
+            keeper_idle: catalogue::KEEPER_IDLE.gauge(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FirehoseCounters {
+    records: Counter,
+    payload: Counter,
+    billed: Counter,
 }
 
 /// The sum of every user record that was read: `fetched` is always the sum of all the others.
@@ -274,32 +199,47 @@ impl Metrics {
     pub fn register() -> Self {
         announce();
         Self {
-            lag: gauge!(name::LAG),
-            leases_held: gauge!(name::LEASES_HELD),
-            leases_unowned: gauge!(name::LEASES_UNOWNED),
-            memory_used: gauge!(name::MEMORY_USED),
-            leases_wanted: counter!(name::LEASES_WANTED),
-            leases_handed_over: counter!(name::LEASES_HANDED_OVER),
-            handoff_gap: histogram!(name::HANDOFF_GAP),
-            checkpoints: counter!(name::CHECKPOINTS),
-            budget_wait: counter!(name::BUDGET_WAIT),
-            sink_wait: counter!(name::SINK_WAIT),
-            fetched: counter!(name::RECORDS_FETCHED),
-            fetched_bytes: counter!(name::FETCHED_BYTES),
-            delivered: counter!(name::RECORDS_DELIVERED),
-            delivered_bytes: counter!(name::DELIVERED_BYTES),
-            in_flight: gauge!(name::RECORDS_IN_FLIGHT),
-            set_aside: Family::new(name::RECORDS_SET_ASIDE, "reason"),
-            dropped: Family::new(name::RECORDS_DROPPED, "reason"),
-            abandoned: Family::new(name::RECORDS_ABANDONED, "reason"),
-            lease_losses: Family::new(name::LEASE_LOSSES, "reason"),
-            objects: Family::new(name::OBJECTS, "closed_by"),
-            gaps: Family::new(name::GAPS, "reason"),
-            stalls: Family::new(name::SHARD_STALLS, "on"),
+            gauges: Gauges::register(),
+            memory_used: catalogue::MEMORY_USED.gauge(),
+            leases_held: catalogue::LEASES_HELD.gauge(),
+            leases_open: catalogue::LEASES_OPEN.gauge(),
+            leases_unowned: catalogue::LEASES_UNOWNED.gauge(),
+            workers: catalogue::WORKERS.gauge(),
+            last_checkpoint: catalogue::LAST_CHECKPOINT.gauge(),
+            leases_wanted: catalogue::LEASES_WANTED.counter(),
+            leases_handed_over: catalogue::LEASES_HANDED_OVER.counter(),
+            handoff_gap: catalogue::HANDOFF_GAP_SECONDS.histogram(),
+            checkpoints: catalogue::CHECKPOINTS.counter(),
+            fetches: catalogue::FETCHES.counter(),
+            shard_restarts: catalogue::SHARD_RESTARTS.counter(),
+            budget_wait: catalogue::BUDGET_WAIT.counter(),
+            sink_wait: catalogue::SINK_WAIT.counter(),
+            sink_call: catalogue::SINK_CALL_SECONDS.histogram(),
+            fetched: catalogue::RECORDS_FETCHED.counter(),
+            fetched_bytes: catalogue::FETCHED_BYTES.counter(),
+            delivered: catalogue::RECORDS_DELIVERED.counter(),
+            delivered_bytes: catalogue::DELIVERED_BYTES.counter(),
+            in_flight: catalogue::RECORDS_IN_FLIGHT.gauge(),
+            set_aside: Family::new(&catalogue::RECORDS_SET_ASIDE),
+            dropped: Family::new(&catalogue::RECORDS_DROPPED),
+            abandoned: Family::new(&catalogue::RECORDS_ABANDONED),
+            leases_taken: Family::new(&catalogue::LEASES_TAKEN),
+            lease_losses: Family::new(&catalogue::LEASE_LOSSES),
+            objects: Family::new(&catalogue::OBJECTS),
+            object_bytes: catalogue::OBJECT_SIZE.histogram(),
+            delivery_errors: Family::new(&catalogue::DELIVERY_ERRORS),
+            throttles: Family::new(&catalogue::THROTTLES),
+            firehose: FirehoseCounters {
+                records: catalogue::FIREHOSE_RECORDS.counter(),
+                payload: catalogue::FIREHOSE_PAYLOAD.counter(),
+                billed: catalogue::FIREHOSE_BILLED.counter(),
+            },
+            gaps: Family::new(&catalogue::GAPS),
+            stalls: Family::new(&catalogue::SHARD_STALLS),
             gaps_open: GapReason::ALL
                 .into_iter()
                 .filter(|reason| !reason.is_information())
-                .map(|reason| (reason, gauge!(name::GAPS_OPEN, "reason" => reason.as_str())))
+                .map(|reason| (reason, catalogue::GAPS_OPEN.gauge_of(reason.as_str())))
                 .collect(),
             fetched_total: AtomicU64::new(0),
             delivered_total: AtomicU64::new(0),
@@ -327,8 +267,27 @@ impl Metrics {
         self.lease_losses.add(reason, 1);
     }
 
-    pub(crate) fn objects_put(&self, closed_by: &'static str, count: u64) {
-        self.objects.add(closed_by, count);
+    pub(crate) fn lease_taken(&self, stolen: bool) {
+        self.leases_taken.add(if stolen { catalogue::STOLEN } else { catalogue::FREE }, 1);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+    pub(crate) fn object_put(&self, closed_by: &'static str, bytes: u64) {
+        self.objects.add(closed_by, 1);
+        self.object_bytes.record(bytes as f64);
+    }
+
+    /// Entries of these sizes were taken by a sink that bills each in steps.
+    pub(crate) fn billed(&self, step: NonZeroU64, sizes: impl Iterator<Item = u64>) {
+        let (mut records, mut payload, mut billed) = (0, 0, 0);
+        for size in sizes {
+            records += 1;
+            payload += size;
+            billed += size.next_multiple_of(step.get());
+        }
+        self.firehose.records.increment(records);
+        self.firehose.payload.increment(payload);
+        self.firehose.billed.increment(billed);
     }
 
     pub(crate) fn gap(&self, reason: &'static str) {
@@ -346,8 +305,24 @@ impl Metrics {
         self.stalls.add(on, 1);
     }
 
+    /// A call failed, or a part of it did ([`PARTIAL`](catalogue::PARTIAL)).
     pub(crate) fn call_failed(&self, operation: &'static str, class: &'static str) {
-        counter!(name::CALL_ERRORS, "operation" => operation, "class" => class).increment(1);
+        let (operation, service) = operation::of(operation);
+        catalogue::CALL_ERRORS.counter_of_both([operation, class]).increment(1);
+        if service.is_sink() {
+            self.delivery_errors.add(class, 1);
+        }
+        if class == ErrorClass::Throttled.as_str() {
+            self.throttled(operation);
+        }
+    }
+
+    /// A service refused something for its pace.
+    pub(crate) fn throttled(&self, operation: &'static str) {
+        let (_, service) = operation::of(operation);
+        if Service::REMOTE.contains(&service) {
+            self.throttles.add(service.as_str(), 1);
+        }
     }
 
     fn move_in_flight(&self, add: u64, sub: u64) {
@@ -368,6 +343,12 @@ pub(crate) const fn count_as_f64(count: u64) -> f64 {
     count as f64
 }
 
+/// As Prometheus wants a time.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+pub(crate) fn unix_seconds(at: UnixMillis) -> f64 {
+    at.0 as f64 / 1000.0
+}
+
 /// Why records were given up unsettled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AbandonReason {
@@ -380,6 +361,8 @@ pub(crate) enum AbandonReason {
 }
 
 impl AbandonReason {
+    const ALL: [Self; 3] = [Self::LeaseLost, Self::Restart, Self::GracePeriod];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::LeaseLost => "lease_lost",
@@ -453,97 +436,66 @@ impl Drop for Account {
     }
 }
 
-/// One series of a single shard, as it stands now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ShardSeries {
-    /// The metric's name.
-    pub name: &'static str,
-    /// What it means.
-    pub description: &'static str,
-    /// The stream.
-    pub stream: String,
-    /// The shard.
-    pub shard: String,
+/// One series that the recorder does not keep, as it stands now.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The metric.
+    pub metric: &'static Metric,
+    /// The values of its labels, in their order.
+    pub labels: Vec<String>,
     /// The value.
     pub value: f64,
 }
 
-/// The descriptions of the series of single shards.
-pub(crate) const ITERATOR_AGE_HELP: &str = "milliseconds behind the tip of the shard, by its last answer";
-/// See [`ITERATOR_AGE_HELP`].
-pub(crate) const OLDEST_UNSETTLED_HELP: &str =
-    "age of the oldest record of the shard that is not settled, 0 without one";
+/// Samples of the process, which the engine does not look at.
+pub mod process {
+    use super::Sample;
+    use super::catalogue::{
+        BUILD, Metric, PROCESS_CPU, PROCESS_MAX_FDS, PROCESS_MEMORY, PROCESS_OPEN_FDS, PROCESS_START,
+    };
 
-#[cfg(test)]
-mod tests {
-    use metrics::{Histogram, Key, KeyName, Metadata, Recorder, SharedString};
-
-    use super::*;
-
-    /// Keeps counters and gauges by name and labels.
-    #[derive(Default)]
-    struct Recorded(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
-
-    impl Recorded {
-        fn cell(&self, key: &Key) -> Arc<AtomicU64> {
-            let labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-            let name = format!("{}{{{}}}", key.name(), labels.join(","));
-            Arc::clone(self.0.lock().unwrap().entry(name).or_default())
-        }
-
-        fn counter(&self, name: &str) -> u64 {
-            self.0.lock().unwrap()[name].load(Ordering::Relaxed)
-        }
-
-        fn gauge(&self, name: &str) -> f64 {
-            f64::from_bits(self.counter(name))
-        }
+    const fn sample(metric: &'static Metric, value: f64) -> Sample {
+        Sample { metric, labels: Vec::new(), value }
     }
 
-    impl Recorder for Recorded {
-        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            Counter::from_arc(self.cell(key))
-        }
-
-        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-            Gauge::from_arc(self.cell(key))
-        }
-
-        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-            Histogram::noop()
-        }
+    /// Which build this is.
+    #[must_use]
+    pub fn build(version: &str, commit: &str) -> Sample {
+        Sample { metric: &BUILD, labels: vec![version.to_owned(), commit.to_owned()], value: 1.0 }
     }
 
-    #[test]
-    fn records_add_up_whatever_becomes_of_them_also_at_the_recorder() {
-        let recorder = Recorded::default();
-        metrics::with_local_recorder(&recorder, || {
-            let metrics = Arc::new(Metrics::register());
-            let mut account = Account::open(Arc::clone(&metrics));
-            account.fetched(10, 100);
-            account.delivered(4, 44);
-            account.set_aside("too_large", 1);
-            account.dropped("outside_hash_range", 2);
-            assert!(metrics.totals().add_up());
-            assert_eq!(metrics.totals().in_flight, 3);
-            assert!((recorder.gauge("penstock_records_in_flight{}") - 3.0).abs() < f64::EPSILON);
-            account.abandon_as(AbandonReason::LeaseLost);
-            drop(account);
-            let totals = metrics.totals();
-            assert!(totals.add_up(), "{totals:?}");
-            assert_eq!((totals.in_flight, totals.abandoned["lease_lost"]), (0, 3));
-        });
-        assert_eq!(recorder.counter("penstock_records_fetched_total{}"), 10);
-        assert_eq!(recorder.counter("penstock_fetched_bytes_total{}"), 100);
-        assert_eq!(recorder.counter("penstock_records_delivered_total{}"), 4);
-        assert_eq!(recorder.counter("penstock_delivered_bytes_total{}"), 44);
-        assert_eq!(recorder.counter("penstock_records_set_aside_total{reason=too_large}"), 1);
-        assert_eq!(recorder.counter("penstock_records_dropped_total{reason=outside_hash_range}"), 2);
-        assert_eq!(recorder.counter("penstock_records_abandoned_total{reason=lease_lost}"), 3);
-        assert!(recorder.gauge("penstock_records_in_flight{}").abs() < f64::EPSILON);
+    /// CPU time in seconds.
+    #[must_use]
+    pub const fn cpu(seconds: f64) -> Sample {
+        sample(&PROCESS_CPU, seconds)
+    }
+
+    /// Bytes in RAM.
+    #[must_use]
+    pub const fn memory(bytes: f64) -> Sample {
+        sample(&PROCESS_MEMORY, bytes)
+    }
+
+    /// The start, in Unix seconds.
+    #[must_use]
+    pub const fn start(seconds: f64) -> Sample {
+        sample(&PROCESS_START, seconds)
+    }
+
+    /// File descriptors in use.
+    #[must_use]
+    pub const fn open_fds(count: f64) -> Sample {
+        sample(&PROCESS_OPEN_FDS, count)
+    }
+
+    /// File descriptors that there may be.
+    #[must_use]
+    pub const fn max_fds(count: f64) -> Sample {
+        sample(&PROCESS_MAX_FDS, count)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod recorded;
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ use crate::budget::Permit;
 use crate::clock::Clock;
 use crate::gate::SinkGate;
 use crate::metrics::Metrics;
+use crate::metrics::catalogue::PARTIAL;
 use crate::ports::{CallSink, EntryOutcome, ErrorClass, SeamError, SetAsideReason};
 use crate::settings::{CallSettings, Ordering as CallOrdering, Pack};
 use crate::shard::context::{backoff, chain};
@@ -153,6 +154,7 @@ struct OpenLoad {
 struct EndedCall {
     call: PackedCall<u64>,
     outcome: Result<Vec<EntryOutcome>, SeamError>,
+    took: Duration,
 }
 
 enum Wake {
@@ -310,7 +312,12 @@ impl Packer {
                 self.held_until = now.after(DEADLINE_NAP);
                 return;
             }
-            self.calls.push(send(Arc::clone(&self.parts.sink), call, left.min(self.parts.time_out)));
+            self.calls.push(send(
+                Arc::clone(&self.parts.sink),
+                call,
+                left.min(self.parts.time_out),
+                self.parts.clock.clone(),
+            ));
         }
     }
 
@@ -344,7 +351,7 @@ impl Packer {
     // === Outcomes ===
 
     fn on_ended(&mut self, packer: &mut CallPacker<u64>, ended: EndedCall) {
-        let EndedCall { call, outcome } = ended;
+        let EndedCall { call, outcome, took } = ended;
         let outcome = outcome.and_then(|outcomes| {
             if outcomes.len() == call.entries.len() {
                 return Ok(outcomes);
@@ -353,7 +360,10 @@ impl Packer {
             Err(SeamError::new("PutRecordBatch", "the sink", ErrorClass::Fatal, message))
         });
         match outcome {
-            Ok(outcomes) => self.on_answered(packer, call, &outcomes),
+            Ok(outcomes) => {
+                self.parts.metrics.sink_call.record(took.as_secs_f64());
+                self.on_answered(packer, call, &outcomes);
+            }
             Err(error) => {
                 self.on_call_failed(&error);
                 self.put_back(packer, call);
@@ -362,6 +372,7 @@ impl Packer {
     }
 
     fn on_answered(&mut self, packer: &mut CallPacker<u64>, call: PackedCall<u64>, outcomes: &[EntryOutcome]) {
+        self.count_bill(&call, outcomes);
         let failed = |index: usize| matches!(outcomes[index], EntryOutcome::Failed { .. });
         let ended = packer.end_call(call, failed);
         self.drop_pieces(&ended.abandoned);
@@ -385,13 +396,22 @@ impl Packer {
         let failed: Vec<&EntryOutcome> =
             outcomes.iter().filter(|outcome| matches!(outcome, EntryOutcome::Failed { .. })).collect();
         match failed.first() {
-            Some(EntryOutcome::Failed { code, message }) => {
-                self.parts.metrics.call_failed("PutRecordBatch", "partial");
+            Some(EntryOutcome::Failed { class, code, message }) => {
+                if *class == ErrorClass::Throttled {
+                    self.parts.metrics.throttled("PutRecordBatch");
+                }
+                self.parts.metrics.call_failed("PutRecordBatch", PARTIAL);
                 let pause = self.hold_back();
                 tracing::debug!(code, message, entries = failed.len(), again = ?pause, "some entries were not taken");
             }
             Some(_) | None => self.on_success(),
         }
+    }
+
+    fn count_bill(&self, call: &PackedCall<u64>, outcomes: &[EntryOutcome]) {
+        let Some(step) = self.parts.sink.limits().billed_step else { return };
+        let taken = call.entries.iter().zip(outcomes).filter(|(_, outcome)| **outcome == EntryOutcome::Delivered);
+        self.parts.metrics.billed(step, taken.map(|(entry, _)| entry.body.len() as u64));
     }
 
     fn settle(&mut self, piece: &Piece<u64>, refusal: Option<&SetAsideReason>) {
@@ -460,14 +480,20 @@ impl Packer {
     }
 }
 
-fn send(sink: Arc<dyn CallSink>, call: PackedCall<u64>, time_out: Duration) -> BoxFuture<'static, EndedCall> {
+fn send(
+    sink: Arc<dyn CallSink>,
+    call: PackedCall<u64>,
+    time_out: Duration,
+    clock: Clock,
+) -> BoxFuture<'static, EndedCall> {
     Box::pin(async move {
+        let began = clock.now().instant;
         let bodies: Vec<Bytes> = call.entries.iter().map(|entry| entry.body.clone()).collect();
         let outcome = match tokio::time::timeout(time_out, sink.call(&bodies, time_out)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SeamError::timed_out("PutRecordBatch", "the sink", time_out)),
         };
-        EndedCall { call, outcome }
+        EndedCall { call, outcome, took: clock.now().instant.since(began) }
     })
 }
 

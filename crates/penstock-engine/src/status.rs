@@ -4,6 +4,7 @@
 
 mod cell;
 mod errors;
+mod gauges;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use penstock_core::time::{Instant, Now, UnixMillis};
 
 use crate::budget::MemoryBudget;
 use crate::clock::Clock;
-use crate::metrics::{self, Metrics, ShardSeries, name};
+use crate::metrics::Metrics;
 use crate::ports::{ErrorClass, SeamError};
 use crate::settings::WorkerSettings;
 
@@ -362,36 +363,5 @@ impl StatusHandle {
             obstacles.push("worker: it is ending".to_owned());
         }
         obstacles
-    }
-
-    /// Brings the gauges up to date that change with time alone. Called before metrics are rendered, and now and then.
-    pub fn refresh_gauges(&self) {
-        let now = self.board.clock.now().instant;
-        let lag = self.board.shards().values().map(|cell| cell.lag(now)).max().unwrap_or_default();
-        self.board.metrics.lag.set(lag.as_secs_f64() * 1000.0);
-    }
-
-    /// The series of single shards, as they stand now: only those of shards that are held; none if they are not wanted.
-    #[must_use]
-    pub fn shard_series(&self) -> Vec<ShardSeries> {
-        if !self.board.per_shard_metrics {
-            return Vec::new();
-        }
-        let series = |name, description, shard: &ShardStatus, value| ShardSeries {
-            name,
-            description,
-            stream: shard.stream.to_string(),
-            shard: shard.shard.to_string(),
-            value,
-        };
-        let shards = self.board.shard_statuses(self.board.clock.now());
-        let ages = shards.iter().filter_map(|shard| {
-            let behind = shard.behind?;
-            Some(series(name::ITERATOR_AGE, metrics::ITERATOR_AGE_HELP, shard, behind.as_secs_f64() * 1000.0))
-        });
-        let unsettled = shards.iter().map(|shard| {
-            series(name::OLDEST_UNSETTLED, metrics::OLDEST_UNSETTLED_HELP, shard, shard.oldest_unsettled.as_secs_f64())
-        });
-        ages.chain(unsettled).collect()
     }
 }

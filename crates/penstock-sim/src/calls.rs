@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use penstock_core::ids::WorkerId;
-use penstock_engine::ports::{CallLimits, CallSink, CallTarget, EntryOutcome, SeamError, SetAside, SetAsideBatch};
+use penstock_engine::ports::{
+    CallLimits, CallSink, CallTarget, EntryOutcome, ErrorClass, SeamError, SetAside, SetAsideBatch,
+};
 
 use crate::ledger::NO_IDLE_REPEAT;
 use crate::network::{Link, Seam};
@@ -95,7 +97,7 @@ impl LinkedCalls {
 #[async_trait]
 impl CallSink for LinkedCalls {
     fn limits(&self) -> CallLimits {
-        CallLimits { max_entries: 20, max_call_bytes: 400, max_entry_bytes: 200 }
+        CallLimits { max_entries: 20, max_call_bytes: 400, max_entry_bytes: 200, billed_step: None }
     }
 
     async fn probe(&self) -> Result<CallTarget, SeamError> {
@@ -113,7 +115,8 @@ impl CallSink for LinkedCalls {
                     return EntryOutcome::Rejected { code: "InvalidArgument".to_owned(), message: "never".to_owned() };
                 }
                 if link.fails(link.faults().entries_failed) {
-                    return EntryOutcome::Failed { code: "ServiceUnavailable".to_owned(), message: "later".to_owned() };
+                    let (code, message) = ("ServiceUnavailable".to_owned(), "later".to_owned());
+                    return EntryOutcome::Failed { class: ErrorClass::Throttled, code, message };
                 }
                 EntryOutcome::Delivered
             };

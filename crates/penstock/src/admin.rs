@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+mod process;
 mod series;
 mod status;
 
@@ -102,12 +103,15 @@ fn answer(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes
 }
 
 fn metrics(sources: &Sources) -> String {
-    let Some(status) = sources.status.get() else { return sources.metrics.render() };
-    status.refresh_gauges();
-    let mut page = sources.metrics.render();
-    if sources.per_shard_metrics {
-        series::render(&mut page, &status.shard_series());
+    let mut samples = process::samples();
+    if let Some(status) = sources.status.get() {
+        status.refresh_gauges();
+        if sources.per_shard_metrics {
+            samples.extend(status.shard_series());
+        }
     }
+    let mut page = sources.metrics.render();
+    series::render(&mut page, &samples);
     page
 }
 

@@ -15,7 +15,12 @@ pub(crate) struct StdoutSink;
 impl CallSink for StdoutSink {
     fn limits(&self) -> CallLimits {
         // No limit of the sink's: a call is what is written under one lock, an entry the largest record that Kinesis takes.
-        CallLimits { max_entries: 1_000, max_call_bytes: 16 * 1024 * 1024, max_entry_bytes: 16 * 1024 * 1024 }
+        CallLimits {
+            max_entries: 1_000,
+            max_call_bytes: 16 * 1024 * 1024,
+            max_entry_bytes: 16 * 1024 * 1024,
+            billed_step: None,
+        }
     }
 
     async fn probe(&self) -> Result<CallTarget, SeamError> {
@@ -39,5 +44,5 @@ fn write(entries: &[Bytes]) -> Result<Vec<EntryOutcome>, SeamError> {
 }
 
 fn failed(message: &str) -> SeamError {
-    SeamError::new("write", "standard output", ErrorClass::Transient, message)
+    SeamError::new("print", "standard output", ErrorClass::Transient, message)
 }

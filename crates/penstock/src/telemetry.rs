@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use penstock_engine::metrics::catalogue::{CATALOGUE, Kind};
 use penstock_engine::ports::SeamError;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -15,9 +16,6 @@ use crate::config::Problems;
 use crate::config::settings::{LogFormat, LogLevel, LogSettings};
 
 mod journal;
-
-/// Seconds: from a handover in order, through the failover time of a killed worker, to what somebody has to look into.
-const HANDOFF_GAP_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 /// Sends events to stderr in the configured form. Of what libraries log only errors are shown: we say
 /// what their failures mean for us. `RUST_LOG` overrides all of it.
@@ -64,12 +62,24 @@ fn level(level: LogLevel) -> LevelFilter {
 /// # Errors
 /// If a recorder is installed already.
 pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let gaps = Matcher::Full(penstock_engine::metrics::name::HANDOFF_GAP.to_owned());
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(gaps, &HANDOFF_GAP_BUCKETS);
-    let handle =
-        builder.context("buckets of a metric")?.install_recorder().context("installing the metrics recorder")?;
+    let handle = with_buckets()?.install_recorder().context("installing the metrics recorder")?;
     penstock_engine::metrics::describe();
     Ok(handle)
+}
+
+/// A recorder that knows the buckets of each histogram.
+///
+/// # Errors
+/// If a histogram has none.
+pub(crate) fn with_buckets() -> anyhow::Result<PrometheusBuilder> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in CATALOGUE {
+        if let Kind::Histogram(buckets) = metric.kind {
+            let name = Matcher::Full(metric.name.to_owned());
+            builder = builder.set_buckets_for_metric(name, buckets).context("buckets of a metric")?;
+        }
+    }
+    Ok(builder)
 }
 
 /// An error with its causes in one line, each said once: an outer message often has the inner one in it already. What lies behind

@@ -1,5 +1,7 @@
 //! Sinks in memory, of both shapes, and a place to set aside.
 
+use std::num::NonZeroU64;
+
 use super::*;
 
 #[derive(Debug, Default)]
@@ -213,7 +215,12 @@ impl Default for FakeCalls {
             call_faults: Faults::default(),
             partial: Mutex::default(),
             poison: Mutex::default(),
-            limits: CallLimits { max_entries: 5, max_call_bytes: 1_000, max_entry_bytes: 100 },
+            limits: CallLimits {
+                max_entries: 5,
+                max_call_bytes: 1_000,
+                max_entry_bytes: 100,
+                billed_step: NonZeroU64::new(10),
+            },
             packable: Some(false),
             calls: Mutex::default(),
             limits_of_calls: Mutex::default(),
@@ -243,7 +250,7 @@ impl CallSink for FakeCalls {
         let outcome = |(index, entry): (usize, &Bytes)| {
             let (code, message) = ("Code".to_owned(), "as told".to_owned());
             if failing.contains(&index) {
-                return EntryOutcome::Failed { code, message };
+                return EntryOutcome::Failed { class: ErrorClass::Throttled, code, message };
             }
             if poison.contains(&entry.to_vec()) {
                 return EntryOutcome::Rejected { code, message };

@@ -143,3 +143,20 @@ async fn a_flush_does_not_wait_for_the_linger() {
     outcome.await.unwrap();
     assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_sink_took_is_counted_as_it_is_billed_and_what_it_did_not_take_as_throttled() {
+    let recorder = crate::metrics::recorded::Recorded::default();
+    let packing = metrics::with_local_recorder(&recorder, packing);
+    packing.sink.partial.lock().unwrap().push_back(vec![0]);
+    let deadline = packing.deadline_in(LONG);
+    // Of 5, 10 and 11 bytes and a delimiter each, of which the first is taken at the second attempt; the fake bills steps of 10.
+    let outcome = packing.load(packing.handle.register(), &["12345", "1234567890", "1234567890a"], &deadline).await;
+    assert_eq!(outcome.await.unwrap().delivered, 3);
+    assert_eq!(recorder.counter("penstock_firehose_records_total{}"), 3);
+    assert_eq!(recorder.counter("penstock_firehose_payload_bytes_total{}"), 6 + 11 + 12);
+    assert_eq!(recorder.counter("penstock_firehose_billed_bytes_total{}"), 10 + 20 + 20);
+    assert_eq!(recorder.counter("penstock_throttles_total{service=firehose}"), 1);
+    assert_eq!(recorder.counter("penstock_delivery_errors_total{class=partial}"), 1);
+    packing.task.abort();
+}

@@ -22,6 +22,10 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Throttled, Self::Transient, Self::Expired, Self::NotFound, Self::Denied, Self::Rejected, Self::Fatal];
+
     /// The class as a metric label and log field.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

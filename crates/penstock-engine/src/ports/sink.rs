@@ -1,6 +1,7 @@
 //! Where records go: objects with a recorded intent, or calls whose outcome settles records.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use penstock_core::intent::{Destination, Encoding, Intent, IntentId};
 use penstock_core::position::{Position, RecordPosition};
 use penstock_core::time::UnixMillis;
 
-use super::SeamError;
+use super::{ErrorClass, SeamError};
 
 /// The sink of a worker. The two shapes differ in what they promise: exactly once, or at least once.
 #[derive(Clone)]
@@ -241,6 +242,8 @@ pub struct CallLimits {
     pub max_call_bytes: usize,
     /// Raw bytes of one entry.
     pub max_entry_bytes: usize,
+    /// The bytes in steps of which the service bills each entry; `None` if it does not.
+    pub billed_step: Option<NonZeroU64>,
 }
 
 /// What is known of the place behind a call sink.
@@ -257,6 +260,8 @@ pub enum EntryOutcome {
     Delivered,
     /// Not taken this time: send it again.
     Failed {
+        /// Why, as far as it matters: for its pace, or by a fault of the service.
+        class: ErrorClass,
         /// The service's code.
         code: String,
         /// Its text.
@@ -339,6 +344,9 @@ impl fmt::Display for SetAsideReason {
 }
 
 impl SetAsideReason {
+    /// All reasons as words.
+    pub const WORDS: [&'static str; 3] = ["outside_hash_range", "too_large", "rejected"];
+
     /// The reason as a metric label and as `errorCode` of the error object.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

@@ -147,6 +147,7 @@ impl ShardContext {
 
     /// A fetch was answered with so many bytes of payload. The first of a tenure ends the silence of the shard.
     pub(crate) fn answered(&self, now: Now, behind: Duration, bytes: u64) {
+        self.worker.metrics.fetches.increment(1);
         if let Some(silence) = self.cell.answered(now, behind, bytes) {
             self.worker.metrics.handoff_gap.record(silence.as_secs_f64());
         }

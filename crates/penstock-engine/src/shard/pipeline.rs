@@ -82,6 +82,7 @@ pub(crate) async fn run(ctx: Arc<ShardContext>, sink: ShardSink) -> TenureEnd {
             facts.in_flight = 0;
             facts.oldest_unsettled = None;
         });
+        ctx.worker.metrics.shard_restarts.increment(1);
         ctx.worker.board.trouble(("shard", "restarted"), error.to_string(), Some(&ctx.identity.lease));
         tokio::select! {
             // Biased: whoever is told to stop does not start again.

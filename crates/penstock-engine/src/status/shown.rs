@@ -110,6 +110,17 @@ pub enum ShardPhase {
 }
 
 impl ShardPhase {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::WaitingForSink,
+        Self::Replaying,
+        Self::Running,
+        Self::Failed,
+        Self::Halted,
+        Self::Draining,
+        Self::HandingOver,
+    ];
+
     /// The phase as a word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -67,7 +67,7 @@ async fn put(ctx: Arc<ShardContext>, sink: Arc<dyn ObjectSink>, batch: &Batch) -
     // One after the other: a batch has an object of records and, rarely, one of what is set aside.
     for object in &batch.sealed.objects {
         putter.put(destination, object, Patience::Endless).await.map_err(ShardError::from)?;
-        ctx.worker.metrics.objects_put(batch.range.reason.as_str(), 1);
+        ctx.worker.metrics.object_put(batch.range.reason.as_str(), object.len());
     }
     Ok(())
 }

@@ -113,7 +113,12 @@ impl Putter {
                 Err(_) => Err(SeamError::timed_out("put", format!("{to}/{}", object.key), limit)),
             }
         };
-        self.ctx.tenure.deadline.bound(&worker.clock, put).await
+        let began = worker.clock.now().instant;
+        let outcome = self.ctx.tenure.deadline.bound(&worker.clock, put).await;
+        if matches!(outcome, Some(Ok(_))) {
+            worker.metrics.sink_call.record(worker.clock.now().instant.since(began).as_secs_f64());
+        }
+        outcome
     }
 
     fn waits(&self, wait: Wait) {

@@ -24,6 +24,7 @@ use super::put::{NotPut, Patience, Putter};
 use super::{ShardError, Stopped};
 use crate::budget::Permit;
 use crate::metrics::Account;
+use crate::metrics::catalogue::REPLAY;
 use crate::ports::{ErrorClass, ObjectSink, ObjectWriter, PreparedObject, SeamError, SetAsideReason, WriterError};
 use crate::shard::context::{ShardContext, chain};
 use crate::shard::pulse::{Part, Wait};
@@ -298,7 +299,7 @@ impl Replay {
             }
             match put {
                 Ok(_) => {
-                    self.ctx.worker.metrics.objects_put("replay", 1);
+                    self.ctx.worker.metrics.object_put(REPLAY, object.len());
                     placed.ours.insert(object.key.clone());
                 }
                 // The key decides: what stands there is the whole object, or what could be read of it earlier.

@@ -317,9 +317,9 @@ async fn series_of_single_shards_are_there_while_the_shard_is_held_and_no_longer
     let worker = world.objects("w-1");
     tokio::time::sleep(Duration::from_secs(3)).await;
     let series = worker.status.shard_series();
-    let names: Vec<&str> = series.iter().map(|series| series.name).collect();
+    let names: Vec<&str> = series.iter().map(|series| series.metric.name).collect();
     assert_eq!(names, ["penstock_iterator_age_milliseconds", "penstock_oldest_unsettled_age_seconds"]);
-    assert!(series.iter().all(|series| (series.stream.as_str(), series.shard.as_str()) == ("clicks", SHARD)));
+    assert!(series.iter().all(|series| series.labels == ["clicks", SHARD]));
     assert!(series[1].value >= 2.0, "{series:?}");
     let status = worker.status.clone();
     worker.stop().await;

@@ -93,7 +93,10 @@ async fn one_worker_reads_several_streams_each_from_where_it_is_told_to() {
             .all(|lease| status.streams[lease.stream.0].name.as_str() == lease.key.as_str().split(':').nth(1).unwrap())
     );
     let series = worker.status.shard_series();
-    assert!(["clicks", "orders"].iter().all(|name| series.iter().any(|series| series.stream == *name)), "{series:?}");
+    assert!(
+        ["clicks", "orders"].iter().all(|name| series.iter().any(|series| series.labels[0] == *name)),
+        "{series:?}"
+    );
     assert!(worker.status.obstacles().is_empty(), "{:?}", worker.status.obstacles());
     assert_eq!(worker.stop().await, Exit::Clean);
     let mut lines_there = world.objects.lines();
