@@ -25,9 +25,12 @@ const ALL_EXIT_CODES: &str = "Exit codes:
   3  wrong configuration
   4  the grace period ran out with records undelivered";
 
+/// The version, with the commit that this was built from.
+pub(crate) const VERSION: &str = env!("PENSTOCK_VERSION");
+
 /// Carries records from Kinesis Data Streams into Firehose or S3.
 #[derive(Debug, PartialEq, Parser)]
-#[command(name = "penstock", version, after_help = ALL_EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "penstock", version = VERSION, after_help = ALL_EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -58,6 +61,10 @@ pub(crate) enum Command {
     Cost(CostArgs),
     /// Ask a running worker whether it is alive: exit 0 if it is, 1 if not
     Health(HealthArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Print a page of the manual, or write all of them
+    Manual(ManualArgs),
 }
 
 /// Where the configuration comes from.
@@ -326,6 +333,36 @@ pub(crate) struct HealthArgs {
     pub(crate) url: String,
 }
 
+/// `penstock completions`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(crate) shell: CompletedShell,
+}
+
+/// The shells that there are completions for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompletedShell {
+    /// For /usr/share/bash-completion/completions/penstock
+    Bash,
+    /// For a directory of fpath, under the name _penstock
+    Zsh,
+    /// For ~/.config/fish/completions/penstock.fish
+    Fish,
+}
+
+/// `penstock manual`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct ManualArgs {
+    /// The command to print the page of, as in leases release [default: penstock itself]
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(crate) command: Vec<String>,
+    /// Write every page into this directory, as in /usr/local/share/man/man1
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,6 +433,14 @@ mod tests {
                 }),
             ),
             ("penstock health".to_owned(), Command::Health(HealthArgs { url: "http://127.0.0.1:9464/livez".into() })),
+            (
+                "penstock completions zsh".to_owned(),
+                Command::Completions(CompletionsArgs { shell: CompletedShell::Zsh }),
+            ),
+            (
+                "penstock manual leases release".to_owned(),
+                Command::Manual(ManualArgs { command: vec!["leases".into(), "release".into()], dir: None }),
+            ),
         ] {
             assert_eq!(parse(&line).unwrap().command, command, "{line}");
         }
@@ -418,6 +463,8 @@ mod tests {
             "penstock cost --record-bytes 200",
             "penstock cost --records-per-day 100000",
             "penstock cost --records-per-day 1 --record-bytes 1 --url http://127.0.0.1:9464",
+            "penstock completions powershell",
+            "penstock manual run --dir .",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

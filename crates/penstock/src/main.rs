@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Command::Leases(args) => commands::leases::run(&args),
         Command::Cost(args) => commands::cost::run(&args),
         Command::Health(args) => commands::health::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completions(args) => commands::completions::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Manual(args) => commands::manual::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         // Whoever closed stderr does not want to know.

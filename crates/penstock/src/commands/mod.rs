@@ -1,12 +1,14 @@
 //! The commands: a file each, with one `run` that says how the process ends.
 
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod cost;
 pub(crate) mod demo;
 pub(crate) mod health;
 pub(crate) mod leases;
 pub(crate) mod local;
+pub(crate) mod manual;
 pub(crate) mod run;
 
 use anyhow::Context;
