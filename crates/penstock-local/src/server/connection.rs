@@ -64,6 +64,9 @@ async fn respond(
 ) -> Result<Response<ReplyBody>, Cut> {
     let id = endpoint.request_id();
     let (head, body) = request.into_parts();
+    if head.method == Method::GET && head.uri.path() == "/livez" {
+        return Ok(reply::alive(&id));
+    }
     if head.method != Method::POST {
         let error =
             ApiError::new("UnknownOperationException", "Kinesis and Firehose are asked by POST with X-Amz-Target");

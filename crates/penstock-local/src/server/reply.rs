@@ -93,6 +93,11 @@ pub(super) fn error(error: &ApiError, request_id: &str) -> Response<ReplyBody> {
     whole(Outcome::from(Err(error.clone())), request_id)
 }
 
+/// To whoever asks by `penstock health` whether the server is there.
+pub(super) fn alive(request_id: &str) -> Response<ReplyBody> {
+    whole(Outcome { status: 200, error_code: None, body: Bytes::from_static(b"{\"alive\":true}\n") }, request_id)
+}
+
 /// The answer as it is.
 pub(super) fn whole(answer: Outcome, request_id: &str) -> Response<ReplyBody> {
     let body = ReplyBody { left: Some(answer.body.clone()), announced: None, flushed: false };
