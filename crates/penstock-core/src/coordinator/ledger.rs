@@ -128,6 +128,10 @@ impl Coordinator {
             self.tell_vanished(key);
         } else if self.mode == Mode::Working && self.table.vanished(key).is_some_and(Vanished::is_untold) {
             self.want_listing(key, now);
+            if let Some(stream) = self.streams.of_mut(key) {
+                // The one under way may have been begun before the row was deleted.
+                stream.audit.again |= stream.audit.begun.is_some();
+            }
         }
     }
 

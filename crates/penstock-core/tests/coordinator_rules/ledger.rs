@@ -362,3 +362,57 @@ fn a_lease_that_is_lost_or_released_waits_for_nothing() {
     desk.handle(Event::DrainRequested);
     assert!(desk.row(0).owner.is_none() && desk.drained());
 }
+
+#[test]
+fn a_row_of_somebody_else_that_vanished_is_created_again_once_the_ledger_says_so() {
+    let mut desk = knowing_one();
+    desk.ledger_full = true;
+    desk.table.clear();
+    desk.run_for(60 * SECOND);
+    assert!(desk.created.is_empty() && !desk.gaps.is_empty() && desk.gaps.iter().all(is_recreated));
+    desk.ledger_full = false;
+    desk.run_for(40 * SECOND);
+    assert!(desk.created.len() == 1 && desk.started(0).is_some());
+}
+
+#[test]
+fn a_completed_row_that_has_to_be_created_again_is_told_before() {
+    let mut desk = knowing_one();
+    desk.row_mut(0).checkpoint = Position::ShardEnd;
+    desk.shards = vec![closed(0, &[])];
+    desk.run_for(6 * SECOND);
+    desk.ledger_full = true;
+    desk.table.clear();
+    desk.run_for(60 * SECOND);
+    assert!(desk.created.is_empty());
+    let after = |entry: &GapEntry| entry.range.after == Position::ShardEnd;
+    assert!(!desk.gaps.is_empty() && desk.gaps.iter().all(after));
+    desk.ledger_full = false;
+    desk.run_for(40 * SECOND);
+    assert!(desk.created.len() == 1 && desk.started(0).is_some());
+}
+
+#[test]
+fn a_listing_that_was_begun_before_a_row_was_missed_says_nothing_of_it() {
+    let mut desk = knowing_one();
+    // Who has nothing does not lead.
+    desk.shards.push(shard(1, &[]));
+    desk.put(row(1, &[], Position::TrimHorizon));
+    desk.mute = true;
+    for _ in 0..15 {
+        desk.row_mut(0).counter = desk.row(0).counter.next();
+        desk.run_for(3 * SECOND);
+    }
+    assert_eq!(desk.unheard.len(), 1);
+    desk.table.remove(&key(0));
+    desk.run_for(6 * SECOND);
+    let answer = desk.unheard.remove(0);
+    desk.handle(answer);
+    assert!(desk.gaps.is_empty() && desk.created.is_empty());
+    desk.mute = false;
+    for answer in std::mem::take(&mut desk.unheard) {
+        desk.handle(answer);
+    }
+    desk.run_for(10 * SECOND);
+    assert!(desk.gaps.len() == 1 && desk.created.len() == 1);
+}
