@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::desk::*;
 use penstock_core::coordinator::api::{
-    Answer, Event, LossReason, Report, ShardRequest, StopReason, StreamIndex, WriteResult,
+    Answer, CoordinatorSettings, Event, LossReason, Report, ShardRequest, StopReason, StreamIndex, WriteResult,
 };
 use penstock_core::ids::{LeaseCounter, WorkerId};
 use penstock_core::lease::{Field, LeaseRow, Scan, UnreadableRow};
@@ -64,6 +64,32 @@ fn a_release_leaves_a_handoff_of_the_kcl_3_alone_and_ends_the_drain() {
     assert!(desk.drained());
     let row = desk.row(0);
     assert_eq!((&row.owner, &row.checkpoint_owner), (&Some(java()), &Some(me())));
+}
+
+// === a worker of the KCL beside us at a drain ===
+
+/// A worker that holds the lease 0 and ends, beside `java` and `others`, who have one lease each.
+fn leaving_beside_java(others: &[&str]) -> Desk {
+    let mut desk = Desk::new(CoordinatorSettings { longest_linger: 10 * SECOND, ..settings() });
+    desk.deaf = true;
+    desk.put(row(0, &[], START));
+    desk.put(LeaseRow { taken_by: None, ..owned(1, "java") });
+    others.iter().zip(2..).for_each(|(other, number)| desk.put(owned(number, other)));
+    desk.run_for(SECOND);
+    assert_eq!(desk.coordinator.held(), 1);
+    desk.handle(Event::DrainRequested);
+    desk
+}
+
+#[test]
+fn nothing_is_left_to_a_worker_of_the_kcl_which_would_not_look_for_it() {
+    let desk = leaving_beside_java(&["other", "other"]);
+    assert_eq!(desk.row(0).granted, Some(WorkerId::new("other")), "although it has more");
+    let alone = leaving_beside_java(&[]);
+    assert_eq!(
+        (alone.stopped(alone.started(0).unwrap().token), &alone.row(0).granted),
+        (Some(StopReason::Drain), &None)
+    );
 }
 
 // === another process under our owner string ===
@@ -152,14 +178,14 @@ fn a_release_of_a_row_that_is_gone_makes_none() {
 fn a_row_that_the_kcl_made_anew_is_not_written_as_the_one_before() {
     let (mut desk, held) = Desk::holding_one();
     desk.request(held.token, ShardRequest::Commit(commit(START, 5, None)));
-    // Deleted, and made again by a KCL worker, whose counters begin at 0.
-    desk.put(LeaseRow { counter: LeaseCounter(0), stream_created: None, ..row(0, &[], START) });
+    // Deleted, and made again by a KCL worker, whose counters begin at 0 and who came as far as we had.
     let from = Position::After(at(5));
-    desk.request(held.token, ShardRequest::Commit(commit(from, 9, None)));
+    desk.put(LeaseRow { counter: LeaseCounter(0), stream_created: None, ..row(0, &[], from.clone()) });
+    desk.request(held.token, ShardRequest::Commit(commit(from.clone(), 9, None)));
     assert_eq!(desk.stopped(held.token), Some(StopReason::Lost(LossReason::Changed)));
     desk.run_for(6 * SECOND);
     let again = desk.started(0).unwrap();
-    assert_eq!((&again.row.checkpoint, again.row.counter), (&START, LeaseCounter(1)));
+    assert_eq!((&again.row.checkpoint, again.row.counter), (&from, LeaseCounter(1)));
 }
 
 #[test]
@@ -209,4 +235,19 @@ fn a_lease_lost_while_its_children_are_created_is_not_ended() {
     assert_eq!(desk.answers(held.token), [Answer::Lost]);
     assert_eq!(desk.stopped(held.token), Some(StopReason::Lost(LossReason::Taken)));
     assert_eq!((&desk.row(0).checkpoint, desk.row(0).children.len()), (&START, 0));
+}
+
+#[test]
+fn a_completed_row_stays_while_a_child_that_only_it_names_has_none() {
+    let mut desk = Desk::new(settings());
+    desk.put(LeaseRow { children: ids(&[1]), ..row(0, &[], Position::ShardEnd) });
+    desk.put(row(2, &[], START));
+    // The listing has lost the parent, and the child in it names none.
+    desk.shards = vec![shard(1, &[]), shard(2, &[])];
+    desk.creates.extend([false; 99]);
+    desk.run_for(120 * SECOND);
+    assert!(!desk.created.is_empty() && desk.table.contains_key(&key(0)));
+    desk.creates.clear();
+    desk.run_for(200 * SECOND);
+    assert!(desk.table.contains_key(&key(1)) && !desk.table.contains_key(&key(0)));
 }
