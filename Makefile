@@ -5,9 +5,9 @@ SEEDS ?= 10000
 SIM_CPU ?= 300
 BENCH_MIB ?= 2048
 SIM_FLAGS ?= --profile sim
-STANDINS = ministack kinesis-local dynamodb-local microburst chromium
+STANDINS = ministack kinesis-local dynamodb-local microburst chromium aws prometheus
 
-.PHONY: help demo standins test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench
+.PHONY: help demo standins test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench stack
 
 help: ## shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -15,6 +15,10 @@ help: ## shows this
 demo: ## the main job on embedded parts, with its proof; needs Rust and nothing else
 	cargo build -p penstock
 	@cargo run -q -p penstock -- demo
+
+stack: ## what docker-compose.yml runs, without containers: two workers, a producer, Prometheus with our alarms; until Ctrl-C
+	cargo build -p penstock
+	@scripts/stack
 
 standins: ## installs the stand-ins that tests need; quick when they are there
 	@scripts/install-standins $(STANDINS)
