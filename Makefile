@@ -7,7 +7,7 @@ BENCH_MIB ?= 2048
 SIM_FLAGS ?= --profile sim
 STANDINS = ministack kinesis-local dynamodb-local microburst chromium aws prometheus
 
-.PHONY: help demo standins test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench stack
+.PHONY: help demo standins test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench stack licences reference
 
 help: ## shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,14 @@ clippy:
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+licences: ## holds the licences and versions of all dependencies against deny.toml, offline
+	@scripts/install-standins cargo-deny
+	cargo metadata --locked --format-version 1 >/dev/null
+	$${PENSTOCK_STANDINS_DIR:-.emu}/cargo-deny/bin/cargo-deny --offline --locked check licenses bans
+
+reference: ## writes the tables of docs/configuration.md anew, from the schema
+	PENSTOCK_WRITE_REFERENCE=1 cargo test -q -p penstock --bin penstock the_documentation_holds
 
 sim: ## the simulation, SEEDS=n random worlds and a 25th of that of each scenario
 	PENSTOCK_SIM_SEEDS=$(SEEDS) cargo test -p penstock-sim $(SIM_FLAGS) -- --nocapture
