@@ -6,54 +6,56 @@ use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use penstock_engine::metrics::catalogue::{CATALOGUE, Kind};
 use penstock_engine::ports::SeamError;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub(crate) use self::level::LogControl;
+use self::repeats::Repeats;
 use crate::config::Problems;
 use crate::config::settings::{LogFormat, LogLevel, LogSettings};
 
 mod journal;
+mod level;
+mod repeats;
 
-/// Sends events to stderr in the configured form. Of what libraries log only errors are shown: we say
-/// what their failures mean for us. `RUST_LOG` overrides all of it.
+/// Sends events to stderr in the configured form, repeats of trouble counted. Of what libraries log only errors are shown: we say
+/// what their failures mean for us. `RUST_LOG` overrides all of it at the start.
 ///
 /// # Errors
 /// If a subscriber is installed already.
-pub(crate) fn install_log(settings: LogSettings) -> anyhow::Result<()> {
-    let level = level(settings.level);
-    let ours = ["penstock", "penstock_core", "penstock_engine", "penstock_objects", "penstock_aws", "penstock_local"];
-    let filter = std::env::var("RUST_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| {
-        let others = level.min(LevelFilter::ERROR);
-        EnvFilter::new(ours.iter().fold(others.to_string(), |filter, name| format!("{filter},{name}={level}")))
-    });
+pub(crate) fn install_log(settings: LogSettings) -> anyhow::Result<LogControl> {
+    let (filter, control) = LogControl::new(level(settings.level), std::env::var("RUST_LOG").ok());
     let registry = tracing_subscriber::registry().with(filter);
-    let result = match settings.format {
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let form = settings.format;
+    let result = match form {
         LogFormat::Text if journal::is_stderr() => {
-            let lines = journal::Lines::default();
-            registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(false).event_format(lines)).try_init()
+            registry.with(layer.with_ansi(false).event_format(Repeats::new(journal::Lines::default(), form))).try_init()
         }
         LogFormat::Text => {
             // Colours are for people; a file or a collector gets plain text.
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours)).try_init()
+            let lines = fmt::format().with_target(false).with_ansi(colours);
+            registry.with(layer.with_ansi(colours).event_format(Repeats::new(lines, form))).try_init()
         }
         LogFormat::Json => {
-            registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+            let lines = fmt::format().json().flatten_event(true);
+            registry.with(layer.fmt_fields(JsonFields::new()).event_format(Repeats::new(lines, form))).try_init()
         }
     };
-    result.context("installing the log")
+    result.context("installing the log")?;
+    Ok(control)
 }
 
-fn level(level: LogLevel) -> LevelFilter {
+const fn level(level: LogLevel) -> &'static str {
     match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
     }
 }
 

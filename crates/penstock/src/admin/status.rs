@@ -1,95 +1,319 @@
-//! `/api/status`: the worker's snapshot as JSON.
+//! `/api/status`: the worker's snapshot as JSON, described in `docs/status.md`.
+//!
+//! Written while nothing of the worker waits, and at most twice a second, however many ask: with thousands of shards it is some megabytes.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use penstock_core::coordinator::api::LeaseStatus;
+use penstock_core::ids::LeaseKey;
+use penstock_core::position::Position;
 use penstock_core::throughput::Throughput;
-use penstock_engine::status::{ShardStatus, SinkStatus, Status, StreamStatus};
-use serde_json::{Value, json};
+use penstock_engine::status::{ErrorStatus, ShardStatus, SinkStatus, Status, StatusHandle, StreamStatus};
+use serde::Serialize;
+use serde_json::Value;
 
+use super::About;
 use crate::commands::leases::gap_to_json;
 
+/// How old an answer may be: below what anybody asks at, and long enough that many who look cost as much as one.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// The last answer, shared by all who ask within [`FRESH`].
+#[derive(Default)]
+pub(super) struct LastAnswer(Mutex<Option<(Instant, Bytes)>>);
+
+impl LastAnswer {
+    /// The worker's status as JSON in a line.
+    pub(super) fn get(&self, about: &About, status: &StatusHandle) -> Bytes {
+        // Whoever comes meanwhile waits for this one answer; nothing of the worker waits here.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, body)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return body.clone();
+        }
+        // What nobody asks for is not kept twice.
+        *last = None;
+        let body = Bytes::from(json(about, &status.snapshot(), &status.obstacles()));
+        *last = Some((Instant::now(), body.clone()));
+        body
+    }
+}
+
 /// The snapshot. Durations in milliseconds, sizes in bytes, as the names say.
-pub(super) fn json(status: &Status) -> Value {
-    let (sink, sink_problem) = match &status.sink {
+pub(super) fn json(about: &About, status: &Status, obstacles: &[String]) -> Vec<u8> {
+    let view = view(about, status, obstacles);
+    let mut text = Vec::with_capacity(4096 + 700 * status.leases.len() + 600 * status.shards.len());
+    serde_json::to_writer(&mut text, &view).expect("strings, numbers and lists have a JSON form");
+    text.push(b'\n');
+    text
+}
+
+// === What is shown, in its order ===
+
+#[derive(Serialize)]
+struct View<'a> {
+    version: &'static str,
+    application: &'a str,
+    worker: &'a str,
+    now_milliseconds: i64,
+    started_at_milliseconds: i64,
+    uptime_milliseconds: u64,
+    started: bool,
+    draining: bool,
+    obstacles: &'a [String],
+    keeper_idle_milliseconds: Option<u64>,
+    scan_age_milliseconds: Option<u64>,
+    lag_milliseconds: u64,
+    workers: usize,
+    leases_unowned: usize,
+    memory: Memory,
+    sink: Sink<'a>,
+    problems: Problems<'a>,
+    records: Value,
+    gaps: Gaps<'a>,
+    errors: Vec<ErrorView<'a>>,
+    streams: Vec<Stream<'a>>,
+    shards: Vec<Shard<'a>>,
+    leases: Vec<Lease<'a>>,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    used_bytes: u64,
+    budget_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Sink<'a> {
+    destination: &'a str,
+    state: &'static str,
+    since_milliseconds: i64,
+    problem: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Problems<'a> {
+    leases: Option<&'a str>,
+    gap_ledger: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Gaps<'a> {
+    open: usize,
+    entries: Vec<Value>,
+    noticed_by_reason: &'a BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct ErrorView<'a> {
+    operation: &'static str,
+    class: &'static str,
+    count: u64,
+    first_milliseconds: i64,
+    last_milliseconds: i64,
+    message: &'a str,
+    lease: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Stream<'a> {
+    stream: &'a str,
+    problem: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Shard<'a> {
+    lease: &'a str,
+    stream: &'a str,
+    shard: String,
+    phase: &'static str,
+    held_milliseconds: u64,
+    checkpoint: String,
+    position: Option<String>,
+    lag_milliseconds: u64,
+    iterator_age_milliseconds: Option<u64>,
+    read_bytes: u64,
+    open_batch: OpenBatch,
+    records_in_flight: u64,
+    oldest_unsettled_milliseconds: u64,
+    problem: Option<&'a str>,
+    restarts: u32,
+}
+
+#[derive(Serialize)]
+struct OpenBatch {
+    bytes: u64,
+    records: u64,
+}
+
+#[derive(Serialize)]
+struct Lease<'a> {
+    lease: &'a str,
+    stream: Option<&'a str>,
+    shard: String,
+    state: &'static str,
+    owner: Option<&'a str>,
+    held: bool,
+    wanted_by: Option<&'a str>,
+    hash_range: Option<[String; 2]>,
+    parents: Vec<&'a str>,
+    children: Vec<String>,
+    waits_for_parents: bool,
+    checkpoint: String,
+    intent_open: bool,
+    arrival_milliseconds: Option<i64>,
+    lag_milliseconds: Option<u64>,
+    throughput_kib_per_second: Option<f64>,
+    problem: Option<String>,
+}
+
+// === From the snapshot ===
+
+fn view<'a>(about: &'a About, status: &'a Status, obstacles: &'a [String]) -> View<'a> {
+    let children = children(status);
+    let given_up: BTreeMap<&LeaseKey, &str> = status.given_up.iter().map(|(key, why)| (key, why.as_str())).collect();
+    View {
+        version: env!("CARGO_PKG_VERSION"),
+        application: &about.application,
+        worker: status.worker.as_str(),
+        now_milliseconds: status.taken_at.0,
+        started_at_milliseconds: status.started_at.0,
+        uptime_milliseconds: millis(status.uptime),
+        started: status.started,
+        draining: status.draining,
+        obstacles,
+        keeper_idle_milliseconds: status.keeper_idle.map(millis),
+        scan_age_milliseconds: status.scan_age.map(millis),
+        lag_milliseconds: millis(status.lag),
+        workers: status.workers,
+        leases_unowned: status.unowned,
+        memory: Memory { used_bytes: status.memory_used, budget_bytes: status.memory_budget },
+        sink: sink(about, status),
+        problems: Problems { leases: status.lease_problem.as_deref(), gap_ledger: status.gap_problem.as_deref() },
+        records: records(status),
+        gaps: Gaps {
+            open: status.open_gaps,
+            entries: status.gaps.iter().map(gap_to_json).collect(),
+            noticed_by_reason: &status.totals.gaps,
+        },
+        errors: status.errors.iter().map(error).collect(),
+        streams: status.streams.iter().map(stream).collect(),
+        shards: status.shards.iter().map(shard).collect(),
+        leases: status.leases.iter().map(|of| lease(of, status, &children, &given_up)).collect(),
+    }
+}
+
+fn sink<'a>(about: &'a About, status: &'a Status) -> Sink<'a> {
+    let (state, problem) = match &status.sink {
         SinkStatus::Unknown => ("unknown", None),
         SinkStatus::Ready => ("ready", None),
-        SinkStatus::Down(problem) => ("down", Some(problem)),
+        SinkStatus::Down(problem) => ("down", Some(problem.as_str())),
     };
-    json!({
-        "worker": status.worker.as_str(),
-        "streams": status.streams.iter().map(stream).collect::<Vec<_>>(),
-        "started": status.started,
-        "draining": status.draining,
-        "keeper_idle_milliseconds": status.keeper_idle.map(millis),
-        "lag_milliseconds": millis(status.lag),
-        "memory": { "used_bytes": status.memory_used, "budget_bytes": status.memory_budget },
-        "sink": { "state": sink, "problem": sink_problem },
-        "problems": {
-            "leases": status.lease_problem,
-            "gap_ledger": status.gap_problem,
-        },
-        "records": {
-            "fetched": status.totals.fetched,
-            "delivered": status.totals.delivered,
-            "set_aside": status.totals.set_aside,
-            "dropped": status.totals.dropped,
-            "abandoned": status.totals.abandoned,
-            "in_flight": status.totals.in_flight,
-        },
-        "gaps": {
-            "open": status.open_gaps,
-            "entries": status.gaps.iter().map(gap_to_json).collect::<Vec<_>>(),
-            "noticed_by_reason": status.totals.gaps,
-        },
-        "workers": status.workers,
-        "leases_unowned": status.unowned,
-        "shards": status.shards.iter().map(shard).collect::<Vec<_>>(),
-        "leases": status.leases.iter().map(|of| lease(of, status)).collect::<Vec<_>>(),
+    Sink { destination: &about.destination, state, since_milliseconds: status.sink_since.0, problem }
+}
+
+fn records(status: &Status) -> Value {
+    serde_json::json!({
+        "fetched": status.totals.fetched,
+        "delivered": status.totals.delivered,
+        "set_aside": status.totals.set_aside,
+        "dropped": status.totals.dropped,
+        "abandoned": status.totals.abandoned,
+        "in_flight": status.totals.in_flight,
     })
 }
 
-fn stream(stream: &StreamStatus) -> Value {
-    json!({ "stream": stream.name.as_str(), "problem": stream.problem })
+fn error(error: &ErrorStatus) -> ErrorView<'_> {
+    ErrorView {
+        operation: error.operation,
+        class: error.class,
+        count: error.count,
+        first_milliseconds: error.first.0,
+        last_milliseconds: error.last.0,
+        message: &error.message,
+        lease: error.lease.as_ref().map(LeaseKey::as_str),
+    }
 }
 
-fn shard(shard: &ShardStatus) -> Value {
-    json!({
-        "lease": shard.lease.as_str(),
-        "stream": shard.stream.as_str(),
-        "shard": shard.shard.as_str(),
-        "phase": shard.phase.as_str(),
-        "checkpoint": shard.checkpoint.to_string(),
-        "position": shard.position.as_ref().map(ToString::to_string),
-        "lag_milliseconds": millis(shard.lag),
-        "iterator_age_milliseconds": shard.behind.map(millis),
-        "open_batch": { "bytes": shard.open_bytes, "records": shard.open_records },
-        "records_in_flight": shard.in_flight,
-        "oldest_unsettled_milliseconds": millis(shard.oldest_unsettled),
-        "problem": shard.problem,
-        "restarts": shard.restarts,
-    })
+fn stream(stream: &StreamStatus) -> Stream<'_> {
+    Stream { stream: stream.name.as_str(), problem: stream.problem.as_deref() }
 }
 
-fn lease(lease: &LeaseStatus, status: &Status) -> Value {
-    let given_up = status.given_up.iter().find(|(key, _)| *key == lease.key);
-    json!({
-        "lease": lease.key.as_str(),
-        "owner": lease.owner.as_ref().map(|owner| owner.as_str()),
-        "stream": status.streams.get(lease.stream.0).map(|stream| stream.name.as_str()),
-        "shard": lease.key.shard_id().as_str(),
-        "parents": lease.parents.iter().map(|parent| parent.as_str()).collect::<Vec<_>>(),
-        "hash_range": lease.hash_range.map(|range| [range.start.to_string(), range.end.to_string()]),
-        "wanted_by": lease.wanted.as_ref().map(|worker| worker.as_str()),
-        "checkpoint": lease.checkpoint.to_string(),
-        "arrival_milliseconds": lease.arrival.map(|arrival| arrival.0),
-        "lag_milliseconds": lease.lag,
-        "throughput_kib_per_second": lease.throughput.map(Throughput::kib_per_second),
-        "held": lease.held,
-        "waits_for_parents": lease.waits_for_parents,
-        "intent_open": lease.intent_open,
-        "problem": given_up.map(|(_, reason)| format!("given up: {reason}")),
-    })
+fn shard(shard: &ShardStatus) -> Shard<'_> {
+    Shard {
+        lease: shard.lease.as_str(),
+        stream: shard.stream.as_str(),
+        shard: shard.shard.to_string(),
+        phase: shard.phase.as_str(),
+        held_milliseconds: millis(shard.held_for),
+        checkpoint: shard.checkpoint.to_string(),
+        position: shard.position.as_ref().map(ToString::to_string),
+        lag_milliseconds: millis(shard.lag),
+        iterator_age_milliseconds: shard.behind.map(millis),
+        read_bytes: shard.read_bytes,
+        open_batch: OpenBatch { bytes: shard.open_bytes, records: shard.open_records },
+        records_in_flight: shard.in_flight,
+        oldest_unsettled_milliseconds: millis(shard.oldest_unsettled),
+        problem: shard.problem.as_deref(),
+        restarts: shard.restarts,
+    }
+}
+
+/// The children of each shard that has a lease, by stream and parent: rows name their parents.
+type Children = BTreeMap<(usize, String), Vec<String>>;
+
+fn children(status: &Status) -> Children {
+    let mut children = Children::new();
+    for lease in status.leases.iter() {
+        for parent in &lease.parents {
+            let of_parent = children.entry((lease.stream.0, parent.to_string())).or_default();
+            of_parent.push(lease.key.shard_id().to_string());
+        }
+    }
+    children
+}
+
+fn lease<'a>(
+    lease: &'a LeaseStatus,
+    status: &'a Status,
+    children: &Children,
+    given_up: &BTreeMap<&LeaseKey, &str>,
+) -> Lease<'a> {
+    let shard = lease.key.shard_id().to_string();
+    let of_shard = (lease.stream.0, shard);
+    let children = children.get(&of_shard).cloned().unwrap_or_default();
+    Lease {
+        lease: lease.key.as_str(),
+        stream: status.streams.get(lease.stream.0).map(|stream| stream.name.as_str()),
+        shard: of_shard.1,
+        state: state(lease),
+        owner: lease.owner.as_ref().map(|owner| owner.as_str()),
+        held: lease.held,
+        wanted_by: lease.wanted.as_ref().map(|worker| worker.as_str()),
+        hash_range: lease.hash_range.map(|range| [range.start.to_string(), range.end.to_string()]),
+        parents: lease.parents.iter().map(|parent| parent.as_str()).collect(),
+        children,
+        waits_for_parents: lease.waits_for_parents,
+        checkpoint: lease.checkpoint.to_string(),
+        intent_open: lease.intent_open,
+        arrival_milliseconds: lease.arrival.map(|arrival| arrival.0),
+        lag_milliseconds: lease.lag,
+        throughput_kib_per_second: lease.throughput.map(Throughput::kib_per_second),
+        problem: given_up.get(&lease.key).map(|reason| format!("given up: {reason}")),
+    }
+}
+
+/// What the row of the lease says, in a word.
+fn state(lease: &LeaseStatus) -> &'static str {
+    match (&lease.checkpoint, &lease.owner) {
+        (Position::ShardEnd, _) => "ended",
+        _ if lease.waits_for_parents => "waiting",
+        (_, Some(_)) if lease.held => "held",
+        (_, Some(_)) => "owned",
+        (_, None) => "unowned",
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -19,6 +19,7 @@ use super::EXIT_UNDELIVERED;
 use crate::cli::ConfigArgs;
 use crate::config::settings::Settings;
 use crate::config::{Surroundings, load};
+use crate::telemetry::LogControl;
 use crate::wiring::aws::Aws;
 use crate::wiring::{ports, settings};
 use crate::{admin, systemd, telemetry};
@@ -36,16 +37,16 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         writeln!(std::io::stderr(), "penstock: warning: {warning}")?;
     }
-    telemetry::install_log(loaded.settings.log)?;
+    let log = telemetry::install_log(loaded.settings.log)?;
     let metrics = telemetry::install_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let exit = runtime.block_on(run_worker(&loaded.settings, metrics));
+    let exit = runtime.block_on(run_worker(&loaded.settings, metrics, log));
     // A blocked write to a closed disk or pipe must not hold the exit up.
     runtime.shutdown_background();
     exit
 }
 
-async fn run_worker(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Result<ExitCode> {
+async fn run_worker(settings: &Settings, metrics: PrometheusHandle, log: LogControl) -> anyhow::Result<ExitCode> {
     // From the first moment on, so that a signal during the start is not the default's sudden death.
     let signals = Signals::listen()?;
     let listener = admin::bind(settings.admin.listen).await?;
@@ -58,8 +59,14 @@ async fn run_worker(settings: &Settings, metrics: PrometheusHandle) -> anyhow::R
     if systemd::listens() {
         tasks.spawn(systemd::tell(Arc::clone(&status), shutdown.clone()));
     }
-    let per_shard_metrics = settings.admin.per_shard_metrics;
-    serve_admin(&mut tasks, listener, admin::Sources { metrics, status: Arc::clone(&status), per_shard_metrics })?;
+    let sources = admin::Sources {
+        metrics,
+        status: Arc::clone(&status),
+        per_shard_metrics: settings.admin.per_shard_metrics,
+        log,
+        about: admin::About::of(settings),
+    };
+    serve_admin(&mut tasks, listener, sources)?;
     let worker = build(settings).await?;
     // Nobody else sets it.
     let _ = status.set(worker.status());
@@ -99,7 +106,7 @@ fn stream_names(settings: &Settings) -> String {
 }
 
 fn serve_admin(tasks: &mut JoinSet<()>, listener: TcpListener, sources: admin::Sources) -> anyhow::Result<()> {
-    info!(address = %listener.local_addr()?, "admin server: /metrics /livez /readyz /api/status");
+    info!(address = %listener.local_addr()?, "admin server: a status page at /, and /metrics /livez /readyz /api/status");
     // It answers to the last: until the process ends, with its tasks.
     tasks.spawn(admin::serve(listener, sources, CancellationToken::new()));
     Ok(())
