@@ -172,6 +172,25 @@ fn a_worker_that_joins_is_given_its_share_on_request_and_nobody_loses_a_lease() 
 }
 
 #[test]
+fn two_processes_that_are_given_one_worker_id_share_as_any_two_do() {
+    let (account, local) = (Account::new(), Local::start(&[]));
+    let stream = Stream::create(&local.endpoint(), &account, "clicks", 4);
+    let job = Job::new(&account, &Services::at(&local.endpoint()), "clicks-to-files", "clicks", &objects());
+    let same = ["application.worker_id=same"];
+    let mut workers: Vec<Worker> = ["one", "two"].map(|label| Worker::start_with(&job, label, &same)).into();
+    wait_for_balance(&mut workers, 4);
+    let mut teller = Teller::plain();
+    teller.tell(&stream, 500, 100);
+    let mut reader = Reader::new(Place::directory(job.out()));
+    reader.wait_for_all(&teller, SOON);
+    for worker in &mut workers {
+        assert_eq!(worker.metrics().sum("penstock_lease_losses_total"), 0.0, "{}", worker.log());
+        worker.drain_cleanly();
+    }
+    reader.assert_exactly_once(&teller);
+}
+
+#[test]
 fn the_shards_of_a_killed_worker_are_read_again_within_one_and_a_half_failover_times_and_a_scan() {
     let (account, local) = (Account::new(), Local::start(&[]));
     Stream::create(&local.endpoint(), &account, "clicks", SHARDS);
