@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use penstock_core::coordinator::api::Report;
+use penstock_core::coordinator::api::{LossReason, Report};
 use penstock_core::gap::GapEntry;
 use penstock_core::ids::LeaseKey;
 
@@ -32,8 +32,8 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         }
         Report::Lost { key, reason, to } => {
             board.metrics.lease_lost(reason.as_str());
-            let to = to.as_ref().map(|worker| worker.as_str());
-            tracing::warn!(worker = %board.worker, shard = %key, reason = reason.as_str(), to, "lease lost");
+            let (to, why) = (to.as_ref().map(|worker| worker.as_str()), why_lost(reason));
+            tracing::warn!(worker = %board.worker, shard = %key, reason = reason.as_str(), to, "lease lost: {why}");
         }
         Report::Released { key, to } => {
             let to = to.as_ref().map(|worker| worker.as_str());
@@ -105,6 +105,18 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         }
     }
     None
+}
+
+/// What became of a lost lease. Our owner string in a row that we did not write is no worker's doing, but for one that has it too.
+const fn why_lost(reason: LossReason) -> &'static str {
+    match reason {
+        LossReason::Taken => "another worker has it",
+        LossReason::Expired => "no write to the lease table succeeded in time",
+        LossReason::Deleted => "somebody deleted its row",
+        LossReason::Changed => {
+            "its row was written by something else under this worker's name: a tool, or a copy of this process or machine"
+        }
+    }
 }
 
 /// An entry that the coordinator noticed stands in the ledger. One for information is no alarm.
