@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::api::StreamSettings;
-use crate::ids::LeaseKey;
+use crate::ids::{LeaseCounter, LeaseKey};
 use crate::lease::{LeaseRow, Scan, UnreadableRow};
 use crate::position::Position;
 use crate::time::{Instant, UnixMillis};
@@ -16,7 +16,7 @@ use crate::time::{Instant, UnixMillis};
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: BTreeMap<LeaseKey, Observed>,
-    unreadable: BTreeMap<LeaseKey, String>,
+    unreadable: BTreeMap<LeaseKey, Unreadable>,
     vanished: BTreeMap<LeaseKey, Vanished>,
     /// The shards of which a child has settled something.
     passed: BTreeSet<LeaseKey>,
@@ -28,6 +28,14 @@ pub(super) struct Table {
 pub(super) struct Observed {
     pub(super) row: LeaseRow,
     pub(super) since: Instant,
+}
+
+/// A row that cannot be read.
+#[derive(Debug)]
+struct Unreadable {
+    problem: String,
+    /// As it was when it could be read, if it ever could.
+    last: Option<LeaseRow>,
 }
 
 /// A row that was there and is not any more.
@@ -67,10 +75,16 @@ impl Table {
         self.scanned = true;
         self.passed = scan.rows.iter().flat_map(passed_by).collect();
         let mut seen = Seen::default();
-        let missed = self.replace_rows(scan.rows, started, now, &mut seen.recreated);
-        seen.unreadable = self.note_unreadable(scan.unreadable);
+        let mut missed = self.replace_rows(scan.rows, started, now, &mut seen.recreated);
+        let mut before = std::mem::take(&mut self.unreadable);
+        for row in self.rows.values().map(|observed| &observed.row) {
+            let last = before.remove(&row.key).and_then(|unreadable| unreadable.last);
+            seen.recreated.extend(last.filter(|last| is_another(last, row)).map(|last| (last.key, last.checkpoint)));
+        }
+        seen.unreadable = self.note_unreadable(scan.unreadable, &mut before, &mut missed);
+        missed.extend(before.into_iter().map(|(key, unreadable)| unreadable.last.unwrap_or_else(|| unknown(key))));
         for row in missed {
-            if !self.unreadable.contains_key(&row.key) && self.vanish(&row, now) {
+            if self.vanish(&row, now) {
                 seen.missed.push(row.key);
             }
         }
@@ -128,14 +142,21 @@ impl Table {
         news
     }
 
-    fn note_unreadable(&mut self, rows: Vec<UnreadableRow>) -> Vec<UnreadableRow> {
-        let before = std::mem::take(&mut self.unreadable);
+    /// Takes in the rows that cannot be read, out of those that could not be before and of those that are missed; gives the news.
+    fn note_unreadable(
+        &mut self,
+        rows: Vec<UnreadableRow>,
+        before: &mut BTreeMap<LeaseKey, Unreadable>,
+        missed: &mut Vec<LeaseRow>,
+    ) -> Vec<UnreadableRow> {
         let mut fresh = Vec::new();
         for row in rows {
-            self.unreadable.insert(row.key.clone(), row.problem.clone());
-            if before.get(&row.key) != Some(&row.problem) {
-                fresh.push(row);
-            }
+            let known = before.remove(&row.key);
+            let readable = missed.iter().position(|missed| missed.key == row.key).map(|index| missed.remove(index));
+            let news = known.as_ref().is_none_or(|known| known.problem != row.problem);
+            let last = readable.or_else(|| known.and_then(|known| known.last));
+            self.unreadable.insert(row.key.clone(), Unreadable { problem: row.problem.clone(), last });
+            fresh.extend(news.then_some(row));
         }
         fresh
     }
@@ -258,6 +279,11 @@ fn is_another(before: &LeaseRow, now: &LeaseRow) -> bool {
     now.counter < before.counter || (unstamped && now.checkpoint < before.checkpoint)
 }
 
+/// What is known of a row that could never be read: nothing.
+fn unknown(key: LeaseKey) -> LeaseRow {
+    LeaseRow::new(key, LeaseCounter::default(), Position::TrimHorizon)
+}
+
 /// The keys of the parents of a row that has progress.
 fn passed_by(row: &LeaseRow) -> impl Iterator<Item = LeaseKey> + use<'_> {
     let parents = row.checkpoint.has_progress().then_some(&row.parents);
@@ -267,7 +293,7 @@ fn passed_by(row: &LeaseRow) -> impl Iterator<Item = LeaseKey> + use<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{LeaseCounter, WorkerId};
+    use crate::ids::WorkerId;
 
     fn row(counter: u64) -> LeaseRow {
         let mut row =
@@ -374,6 +400,35 @@ mod tests {
         assert_eq!(table.observe(broken, at(3), at(3)).unreadable.len(), 0);
         assert!(table.vanished(&row(1).key).is_none());
         assert!(table.contains(&row(1).key) && table.get(&row(1).key).is_none());
+    }
+
+    #[test]
+    fn an_unreadable_row_that_goes_has_vanished_as_it_was_last_known() {
+        let broken = |key: &LeaseKey| UnreadableRow { key: key.clone(), problem: "no counter".to_owned() };
+        let known = LeaseRow { checkpoint: Position::Latest, ..row(1) };
+        let never_read = LeaseKey::new("shardId-000000000001");
+        let mut table = Table::default();
+        table.observe(scan(vec![known.clone()]), at(1), at(1));
+        let unreadable = vec![broken(&known.key), broken(&never_read)];
+        table.observe(Scan { rows: Vec::new(), unreadable }, at(2), at(2));
+        let seen = table.observe(scan(vec![]), at(3), at(3));
+        assert_eq!(seen.missed, [known.key.clone(), never_read.clone()]);
+        assert_eq!(table.vanished(&known.key).unwrap().checkpoint, Position::Latest);
+        assert_eq!(table.vanished(&never_read).unwrap().checkpoint, Position::TrimHorizon);
+        assert!(!table.contains(&known.key));
+    }
+
+    #[test]
+    fn a_row_that_can_be_read_again_is_compared_with_what_it_was() {
+        let broken = UnreadableRow { key: row(1).key, problem: "no counter".to_owned() };
+        for (again, recreated) in [(row(5), false), (row(4), true)] {
+            let mut table = Table::default();
+            table.observe(scan(vec![row(5)]), at(1), at(1));
+            table.observe(Scan { rows: Vec::new(), unreadable: vec![broken.clone()] }, at(2), at(2));
+            let seen = table.observe(scan(vec![again]), at(3), at(3));
+            assert_eq!((!seen.recreated.is_empty(), seen.missed.len()), (recreated, 0));
+            assert_eq!(table.get(&row(1).key).unwrap().since, at(3));
+        }
     }
 
     #[test]
