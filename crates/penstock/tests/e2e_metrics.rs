@@ -2,32 +2,10 @@
 
 mod support;
 
+use penstock_engine::metrics::catalogue::{CATALOGUE, Metric, Origin};
 use support::{Account, Job, Local, Page, Place, Reader, SOON, Services, Stream, Teller, Worker, run, wait_until};
 
 const SECTIONS: &str = "[leases]\nstore = \"sqlite\"\nfailover_time = \"2s\"\n[sink]\ntype = \"directory\"\npath = \"out\"\nbuffer_interval = \"1s\"\n";
-
-/// Names, types, and the labels that each series has.
-const FIXED: [(&str, &str, &[&str]); 19] = [
-    ("penstock_lag_milliseconds", "gauge", &[]),
-    ("penstock_iterator_age_milliseconds", "gauge", &["shard", "stream"]),
-    ("penstock_oldest_unsettled_age_seconds", "gauge", &["shard", "stream"]),
-    ("penstock_records_fetched_total", "counter", &[]),
-    ("penstock_fetched_bytes_total", "counter", &[]),
-    ("penstock_records_delivered_total", "counter", &[]),
-    ("penstock_delivered_bytes_total", "counter", &[]),
-    ("penstock_records_set_aside_total", "counter", &["reason"]),
-    ("penstock_records_dropped_total", "counter", &["reason"]),
-    ("penstock_records_abandoned_total", "counter", &["reason"]),
-    ("penstock_records_in_flight", "gauge", &[]),
-    ("penstock_leases_held", "gauge", &[]),
-    ("penstock_leases_unowned", "gauge", &[]),
-    ("penstock_lease_losses_total", "counter", &["reason"]),
-    ("penstock_checkpoints_total", "counter", &[]),
-    ("penstock_memory_used_bytes", "gauge", &[]),
-    ("penstock_objects_total", "counter", &["closed_by"]),
-    ("penstock_gaps_total", "counter", &["reason"]),
-    ("penstock_leases_held", "gauge", &[]),
-];
 
 fn job(account: &Account, local: &Local) -> Job {
     Job::new(account, &Services::at(&local.endpoint()), "clicks-to-files", "clicks", SECTIONS)
@@ -62,23 +40,35 @@ fn every_metric_is_there_from_the_start_with_its_type_labels_and_description() {
     });
     let page = worker.metrics();
     let mut absent = Vec::new();
-    for (name, kind, labels) in FIXED {
-        if page.type_of(name) != Some(kind) || !page.has_help(name) {
+    for Metric { name, kind, labels, origin, .. } in CATALOGUE.iter().filter(|metric| metric.origin != Origin::Event) {
+        if page.type_of(name) != Some(kind.as_str()) || !page.has_help(name) {
             absent.push(format!("{name}: type {:?}, help {}", page.type_of(name), page.has_help(name)));
         }
+        let mut labels: Vec<&str> = labels.iter().map(|label| label.name).collect();
+        labels.sort_unstable();
         for (found, _) in page.series(name) {
-            assert!(found.keys().eq(labels), "{name} has the labels {found:?}");
+            assert!(found.keys().eq(labels.iter()), "{name}, of {origin:?}, has the labels {found:?}");
         }
     }
     assert!(absent.is_empty(), "absent or undescribed, so an alarm on them finds no data: {absent:#?}");
+    let known = |name: &str| CATALOGUE.iter().any(|metric| metric.name == name);
     for name in page.names() {
-        let is_total = page.type_of(name) == Some("counter");
-        assert!(
-            name.starts_with("penstock_") && name.ends_with("_total") == is_total,
-            "{name}: {:?}",
-            page.type_of(name)
-        );
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        assert!(known(name) || of_histogram.is_some_and(known), "{name} is not in the catalogue");
     }
+    // Each known value stands there before it happened.
+    for (name, values) in
+        [("penstock_throttles_total", 4), ("penstock_delivery_errors_total", 8), ("penstock_shards", 7)]
+    {
+        assert_eq!(page.series(name).len(), values, "{name}");
+    }
+    assert_eq!((page.sum("penstock_sink_up"), page.sum("penstock_ready")), (1.0, 1.0));
+    assert_eq!((page.sum("penstock_leases_open"), page.sum("penstock_workers")), (2.0, 1.0));
+    assert_eq!(page.sum("penstock_memory_budget_bytes"), f64::from(256 << 20));
+    assert!(page.sum("penstock_object_bytes_count") >= 2.0 && page.sum("penstock_sink_call_seconds_count") >= 2.0);
+    let (start, scan) = (page.sum("process_start_time_seconds"), page.sum("penstock_last_scan_timestamp_seconds"));
+    let checkpoint = page.sum("penstock_last_checkpoint_timestamp_seconds");
+    assert!(scan >= start - 1.0 && checkpoint >= start - 1.0, "{start} {scan} {checkpoint}");
     worker.drain_cleanly();
 }
 
