@@ -48,6 +48,13 @@ impl Handover {
         self.next = Next::Heir(heir);
     }
 
+    /// Whoever was named ends as well.
+    pub(super) fn disinherit(&mut self) {
+        if matches!(self.next, Next::Heir(_)) {
+            self.next = Next::Nobody;
+        }
+    }
+
     /// The next owner.
     pub(super) const fn heir(&self) -> Option<&WorkerId> {
         match &self.next {

@@ -78,11 +78,17 @@ impl Coordinator {
         self.scan.want(now.instant);
     }
 
-    /// Names other heirs where one is seen to leave as well.
+    /// Names other heirs where one is seen to leave as well; nobody, and at once, where all are.
     pub(super) fn review_heirs(&mut self, now: Instant) {
-        if self.is_lingering() {
-            self.choose_heirs(now);
+        if !self.is_lingering() || self.choose_heirs(now) {
+            return;
         }
+        for key in self.held.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            if let Some(held) = self.held.get_mut(&key) {
+                held.handover.disinherit();
+            }
+        }
+        self.stop_all();
     }
 
     /// Whether this worker ends, and reads on until its heirs know.

@@ -213,6 +213,9 @@ impl<'a> Tree<'a> {
         };
         row.checkpoint = checkpoint;
         row.start = start;
+        // Everything in a child arrived later than whatever was settled of a parent.
+        let parents = shard.parents.iter().filter_map(|parent| self.table.get(&self.key(parent)));
+        row.arrival = parents.filter_map(|observed| observed.row.arrival).max();
         row
     }
 

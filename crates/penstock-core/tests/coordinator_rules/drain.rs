@@ -153,6 +153,22 @@ fn a_worker_that_is_seen_to_leave_is_no_heir() {
 }
 
 #[test]
+fn workers_that_all_leave_name_nobody_and_do_not_linger() {
+    let mut desk = beside_others(&[0], &[(5, "b")]);
+    let held = desk.started(0).unwrap();
+    desk.handle(Event::DrainRequested);
+    assert_eq!(desk.row(0).granted, Some(WorkerId::new("b")));
+    // It ends as well, and names us.
+    desk.row_mut(5).granted = Some(me());
+    desk.row_mut(5).counter = desk.row(5).counter.next();
+    desk.run_for(5 * SECOND);
+    assert_eq!(desk.stopped(held.token), Some(StopReason::Drain));
+    desk.handle(Event::ShardStopped { token: held.token });
+    assert_eq!((&desk.row(0).owner, &desk.row(0).granted), (&None, &None), "whoever comes takes it at once");
+    assert!(desk.drained());
+}
+
+#[test]
 fn what_is_given_to_a_worker_that_ends_is_passed_on() {
     let mut desk = beside_others(&[0], &[(5, "b")]);
     desk.handle(Event::DrainRequested);

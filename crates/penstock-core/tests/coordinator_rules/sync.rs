@@ -8,6 +8,7 @@ use penstock_core::ids::HashRange;
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
 use penstock_core::shard::ShardListing;
+use penstock_core::time::UnixMillis;
 
 const SECOND: Duration = Duration::from_secs(1);
 const LOW: HashRange = HashRange { start: 0, end: u128::MAX / 2 };
@@ -204,4 +205,16 @@ fn a_completed_row_stays_while_a_listed_child_has_none() {
     assert!(desk.created.iter().all(|row| row.checkpoint == Position::TrimHorizon));
     desk.run_for(200 * SECOND);
     assert_eq!(desk.table.keys().cloned().collect::<Vec<_>>(), [key(1), key(2)]);
+}
+
+#[test]
+fn a_child_that_is_created_late_knows_since_when_its_records_can_have_come() {
+    let mut desk = Desk::new(settings());
+    desk.shards = vec![closed(0, &[]), closed(1, &[]), shard(2, &[0, 1])];
+    for (number, arrival) in [(0, 50), (1, 70)] {
+        let arrival = Some(UnixMillis(arrival));
+        desk.put(LeaseRow { arrival, ..row(number, &[], Position::ShardEnd) });
+    }
+    desk.run_for(Duration::from_secs(1));
+    assert_eq!(desk.row(2).arrival, Some(UnixMillis(70)));
 }
