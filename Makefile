@@ -5,9 +5,9 @@ SEEDS ?= 10000
 SIM_CPU ?= 300
 BENCH_MIB ?= 2048
 SIM_FLAGS ?= --profile sim
-STANDINS = ministack kinesis-local dynamodb-local microburst chromium aws prometheus
+STANDINS = ministack kinesis-local dynamodb-local microburst chromium aws prometheus aws
 
-.PHONY: help demo standins test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench stack licences reference
+.PHONY: help demo standins tools test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench stack licences reference deploy-check install
 
 help: ## shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,7 +23,10 @@ stack: ## what docker-compose.yml runs, without containers: two workers, a produ
 standins: ## installs the stand-ins that tests need; quick when they are there
 	@scripts/install-standins $(STANDINS)
 
-test: standins ## every test, with five CPU minutes of random worlds
+tools: ## installs the linters of what is deployed; quick when they are there
+	@scripts/install-tools
+
+test: standins tools ## every test, with five CPU minutes of random worlds
 	cargo test --workspace --no-fail-fast
 	PENSTOCK_SIM_CPU=$(SIM_CPU) cargo test -p penstock-sim $(SIM_FLAGS) --test worlds -- --nocapture
 
@@ -70,3 +73,31 @@ sim-scale: ## what one worker costs that holds 5,000 leases, in the simulation
 
 bench: ## memory and speed with a backlog of BENCH_MIB MiB
 	PENSTOCK_BENCH_MIB=$(BENCH_MIB) cargo test --release -p penstock --test footprint -- --ignored --nocapture
+
+deploy-check: tools ## lints and cross-checks the image, compose file, templates, policies and unit of deploy/
+	cargo test -p penstock --test deploy_files --test e2e_systemd
+
+# Where `make install` puts things; DESTDIR goes before all of it, for packages.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BIN ?= $(or $(CARGO_TARGET_DIR),target)/release/penstock
+SHARE = $(DESTDIR)$(PREFIX)/share
+ETC = $(DESTDIR)$(SYSCONFDIR)/penstock
+
+# An existing configuration is never touched. A unit is read below /usr/local/lib and /usr/lib, with any other PREFIX not.
+install: ## puts program, service, user and a first configuration on a Debian host; `cargo build --release` first
+	@test -x $(BIN) || { echo "make install: there is no $(BIN): run cargo build --release first" >&2; exit 1; }
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/penstock
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	sed 's|/usr/local/|$(PREFIX)/|g; s|/etc/penstock|$(SYSCONFDIR)/penstock|g' deploy/systemd/penstock.service \
+		>$(DESTDIR)$(PREFIX)/lib/systemd/system/penstock.service
+	install -m 644 deploy/systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/penstock.conf
+	install -D -m 644 config/penstock.toml $(SHARE)/doc/penstock/penstock.toml
+	install -d $(SHARE)/man/man1 $(SHARE)/bash-completion/completions
+	$(BIN) manual --dir $(SHARE)/man/man1
+	$(BIN) completions bash >$(SHARE)/bash-completion/completions/penstock
+	install -d $(ETC)
+	@test -e $(ETC)/penstock.toml || install -m 644 deploy/systemd/penstock.toml $(ETC)/penstock.toml
+	@test -e $(ETC)/environment || install -m 600 deploy/systemd/environment $(ETC)/environment
+	@test -n "$(DESTDIR)" || systemd-sysusers penstock.conf
+	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || systemctl daemon-reload
