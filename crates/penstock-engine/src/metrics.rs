@@ -78,14 +78,14 @@ pub struct Metrics {
     pub(crate) gauges: Gauges,
     pub(crate) memory_used: Gauge,
     pub(crate) leases_held: Gauge,
-    pub(crate) leases_open: Gauge,
-    pub(crate) leases_unowned: Gauge,
-    pub(crate) workers: Gauge,
-    pub(crate) last_checkpoint: Gauge,
+    leases_open: Gauge,
+    leases_unowned: Gauge,
+    workers: Gauge,
+    last_checkpoint: Gauge,
     pub(crate) leases_wanted: Counter,
     pub(crate) leases_handed_over: Counter,
     pub(crate) handoff_gap: Histogram,
-    pub(crate) checkpoints: Counter,
+    checkpoints: Counter,
     pub(crate) fetches: Counter,
     pub(crate) shard_restarts: Counter,
     pub(crate) budget_wait: Counter,
@@ -265,6 +265,18 @@ impl Metrics {
 
     pub(crate) fn lease_lost(&self, reason: &'static str) {
         self.lease_losses.add(reason, 1);
+    }
+
+    /// The lease table was seen: its leases that are open, and the workers that hold them.
+    pub(crate) fn scanned(&self, open: usize, unowned: usize, workers: usize) {
+        self.leases_open.set(count_as_f64(open as u64));
+        self.leases_unowned.set(count_as_f64(unowned as u64));
+        self.workers.set(count_as_f64(workers as u64));
+    }
+
+    pub(crate) fn checkpoint_stored(&self, at: UnixMillis) {
+        self.checkpoints.increment(1);
+        self.last_checkpoint.set(unix_seconds(at));
     }
 
     pub(crate) fn lease_taken(&self, stolen: bool) {

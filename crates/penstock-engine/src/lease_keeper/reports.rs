@@ -7,7 +7,6 @@ use penstock_core::gap::GapEntry;
 use penstock_core::ids::LeaseKey;
 
 use super::FirstScan;
-use crate::metrics::{count_as_f64, unix_seconds};
 use crate::ports::{ErrorClass, SeamError};
 use crate::shard::context::chain;
 use crate::status::Board;
@@ -53,16 +52,13 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
             );
         }
         Report::Checkpointed { key } => {
-            board.metrics.checkpoints.increment(1);
-            board.metrics.last_checkpoint.set(unix_seconds(board.clock.now().wall));
+            board.metrics.checkpoint_stored(board.clock.now().wall);
             tracing::debug!(worker = %board.worker, shard = %key, "checkpoint stored");
         }
         Report::Ended { key } => tracing::info!(worker = %board.worker, shard = %key, "shard ended"),
         Report::Scanned { leases, unowned, workers } => {
             board.scanned(unowned, workers);
-            board.metrics.leases_open.set(count_as_f64(leases as u64));
-            board.metrics.leases_unowned.set(count_as_f64(unowned as u64));
-            board.metrics.workers.set(count_as_f64(workers as u64));
+            board.metrics.scanned(leases, unowned, workers);
             tracing::debug!(worker = %board.worker, leases, unowned, workers, "leases scanned");
             return Some(Consequence::First(FirstScan::Done));
         }
