@@ -478,7 +478,7 @@ async fn a_file_that_vanishes_is_an_error_and_never_a_fresh_start() {
     }
     let error = table.scan().await.unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound, "{error}");
-    assert!(error.to_string().ends_with("the file is missing: put it back, or start again to begin with a new one"));
+    assert!(error.to_string().ends_with("which begins anew: what was delivered comes again"));
     assert!(!path.exists());
     std::fs::write(&path, "").unwrap();
     assert_eq!(table.create(&row("b")).await.unwrap_err().class, ErrorClass::NotFound);

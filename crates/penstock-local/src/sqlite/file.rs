@@ -43,14 +43,15 @@ impl Opened {
             if let Some(TableProblem::Unusable(error)) = check_place(path).err() {
                 return Err(Failure::new(ErrorClass::Rejected, error.message));
             }
-            let message = "the file is missing: put it back, or start again to begin with a new one";
+            let message = "the file is missing: put it back, or start again with a new one, which begins anew: what was delivered comes again";
             return Err(Failure::new(ErrorClass::NotFound, message));
         };
         let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(Failure::without_effect)?;
         match schema::open(&mut connection).map_err(Failure::without_effect)? {
             Ok(schema::Found::Ours | schema::Found::Older) => Ok(Self { connection, identity: Some(identity) }),
             Ok(schema::Found::Empty) => {
-                let message = "the file was replaced by an empty one: put it back, or start again to begin anew";
+                let message = "the file was replaced by an empty one: put it back, or start again with this one, which begins anew: what was \
+                               delivered comes again";
                 Err(Failure::new(ErrorClass::NotFound, message))
             }
             Err(what) => Err(Failure::new(ErrorClass::Rejected, what)),
