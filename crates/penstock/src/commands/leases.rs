@@ -21,6 +21,7 @@ mod abandon;
 mod convert;
 mod gaps;
 mod list;
+mod patience;
 mod position;
 mod release;
 mod tool;
@@ -62,9 +63,14 @@ async fn open(args: &ReportArgs) -> anyhow::Result<Open> {
     let aws = Aws::load(&settings.aws).await;
     let table = ports::leases(&settings, &aws).await?;
     let gaps = ports::gaps(&settings, &aws).await?;
-    let scan = table.scan().await.map_err(|error| match &settings.leases.store {
+    let scan = patience::scan(table.as_ref()).await.map_err(|error| match &settings.leases.store {
         LeaseStoreSettings::Sqlite { path } if error.class == ErrorClass::NotFound && !path.exists() => {
             anyhow!("there are no leases yet: {} does not exist; `penstock run` makes it", path.display())
+        }
+        LeaseStoreSettings::DynamoDb { table } if error.class == ErrorClass::NotFound => {
+            anyhow!(
+                "there are no leases yet, or elsewhere: there is no table {table}; `penstock run` makes it: {error}"
+            )
         }
         _ => error.into(),
     })?;
@@ -76,7 +82,11 @@ impl Open {
     fn find(&self, text: &str) -> anyhow::Result<&LeaseRow> {
         let key = LeaseKey::new(text);
         if let Some(row) = self.scan.unreadable.iter().find(|row| row.key == key) {
-            bail!("the lease {key} cannot be read: {}", row.problem);
+            bail!(
+                "the lease {key} cannot be read: {}; mend that attribute in the table, or remove the row: its shard then begins \
+                 anew, and the gap ledger says so",
+                row.problem
+            );
         }
         if let Some(row) = self.scan.rows.iter().find(|row| row.key == key) {
             return Ok(row);
@@ -87,7 +97,7 @@ impl Open {
             [row] => Ok(row),
             [] => {
                 let known: Vec<&str> = self.scan.rows.iter().map(|row| row.key.as_str()).collect();
-                bail!("there is no lease {key}; there are: {}", known.join(", "))
+                bail!("there is no lease {key}; there are: {}", some_of(&known))
             }
             _ => {
                 let keys: Vec<&str> = of_shard.iter().map(|row| row.key.as_str()).collect();
@@ -99,6 +109,9 @@ impl Open {
     /// The rows that an operator chose, each once, in the order of the keys.
     fn chosen(&self, choice: &LeaseChoice) -> anyhow::Result<Vec<&LeaseRow>> {
         if choice.all {
+            for row in &self.scan.unreadable {
+                writeln!(std::io::stderr(), "{} is left out: it cannot be read: {}", row.key, row.problem)?;
+            }
             return Ok(self.scan.rows.iter().collect());
         }
         let keys: BTreeSet<&LeaseKey> =
@@ -117,5 +130,30 @@ impl Open {
         let in_key = row.key.stream_id().and_then(|id| id.parts().map(|(_, _, created)| created));
         let in_key = in_key.and_then(|seconds| i64::try_from(seconds).ok()).map(|seconds| UnixMillis(seconds * 1000));
         row.stream_created.or(in_key).unwrap_or_default()
+    }
+}
+
+/// The first of many names; a table can have thousands.
+fn some_of(names: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    match names.len() {
+        0 => "none".to_owned(),
+        count if count > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN),
+        _ => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_names_a_few_are_shown() {
+        let names: Vec<String> = (0..5_000).map(|number| format!("shardId-{number:012}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(some_of(&[]), "none");
+        assert_eq!(some_of(&names[..2]), "shardId-000000000000, shardId-000000000001");
+        assert!(!some_of(&names[..12]).contains("more"));
+        assert!(some_of(&names).ends_with("shardId-000000000011 and 4988 more"), "{}", some_of(&names));
     }
 }

@@ -107,7 +107,7 @@ impl GivenUp {
             Self::Range(intent) => {
                 let keys: Vec<_> = intent.objects.iter().map(|object| object.key.as_str()).collect();
                 format!(
-                    "{key}: gave up {} records, from {} to {}; reading goes on behind them\n\
+                    "{key}: gave up {} records, from {} to {}; reading goes on behind them, at most a minute from now\n\
                      objects of it that may have been written already: {}\n",
                     intent.records(),
                     intent.first,

@@ -5,17 +5,17 @@ use penstock_core::gap::{GapEntry, GapId};
 use penstock_engine::clock::Clock;
 use serde_json::json;
 
-use super::Open;
 use super::list::gap_to_json;
+use super::{Open, patience};
 use crate::cli::AcknowledgeGapArgs;
 
 /// Acknowledges the named entries, or all open ones.
 pub(super) async fn run(open: &Open, args: &AcknowledgeGapArgs) -> anyhow::Result<String> {
-    let (entries, _) = open.gaps.entries().await?;
+    let (entries, _) = patience::answered("read", "the gap ledger", open.gaps.entries()).await?;
     let chosen = chosen(&entries, args)?;
     let now = Clock::Boot.now().wall;
     for entry in &chosen {
-        if !open.gaps.acknowledge(entry.id(), now).await? {
+        if !patience::answered("acknowledge", entry.id(), open.gaps.acknowledge(entry.id(), now)).await? {
             bail!("the gap {} is not in the ledger any more", entry.id());
         }
     }
@@ -31,7 +31,9 @@ fn chosen<'a>(entries: &'a [GapEntry], args: &AcknowledgeGapArgs) -> anyhow::Res
         return Ok(entries.iter().filter(|entry| entry.is_open()).collect());
     }
     let find = |text: &String| {
-        let id = GapId::parse(text).with_context(|| format!("{text:?} is not the id of a gap"))?;
+        let id = GapId::parse(text).with_context(|| {
+            format!("{text:?} is not the id of a gap; `penstock leases list` shows the open ones with their ids")
+        })?;
         entries
             .iter()
             .find(|entry| entry.id() == id)

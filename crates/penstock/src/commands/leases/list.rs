@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use penstock_core::gap::GapEntry;
-use penstock_core::ids::LeaseKey;
+use penstock_core::ids::{LeaseKey, ShardId, StreamName};
 use penstock_core::intent::Intent;
 use penstock_core::intent::codec;
 use penstock_core::lease::LeaseRow;
@@ -13,7 +13,7 @@ use penstock_engine::clock::Clock;
 use penstock_engine::ports::{ErrorClass, SeamError};
 use serde_json::{Value, json};
 
-use super::Open;
+use super::{Open, patience};
 
 /// What the ledger holds.
 #[derive(Debug, Default)]
@@ -38,18 +38,29 @@ impl Gaps {
         self.entries.iter().filter(|entry| entry.is_open())
     }
 
-    fn open_by_lease(&self) -> BTreeMap<&LeaseKey, usize> {
-        let mut open = BTreeMap::new();
+    fn open_by_shard(&self) -> OpenByShard<'_> {
+        let mut open = OpenByShard::default();
         for entry in self.open() {
-            *open.entry(&entry.lease).or_default() += 1;
+            open.0.entry(entry.lease.shard_id()).or_default().push(entry);
         }
         open
     }
 }
 
+/// The open entries of each shard id. An entry keeps the lease's key of its time, which `convert` may have changed since.
+#[derive(Debug, Default)]
+struct OpenByShard<'a>(BTreeMap<ShardId, Vec<&'a GapEntry>>);
+
+impl OpenByShard<'_> {
+    fn count(&self, lease: &LeaseKey, stream: &StreamName) -> usize {
+        let of_id = self.0.get(&lease.shard_id()).map_or(&[][..], Vec::as_slice);
+        of_id.iter().filter(|entry| entry.lease == *lease || entry.stream == *stream).count()
+    }
+}
+
 /// The list, as text or as JSON.
 pub(super) async fn run(open: &Open, as_json: bool) -> anyhow::Result<String> {
-    let gaps = Gaps::of(open.gaps.entries().await);
+    let gaps = Gaps::of(patience::answered("read", "the gap ledger", open.gaps.entries()).await);
     let now = Clock::Boot.now().wall;
     Ok(if as_json { format!("{:#}\n", to_json(open, &gaps)) } else { to_table(open, &gaps, now) })
 }
@@ -81,7 +92,7 @@ const HEAD: [&str; 10] =
     ["STREAM", "SHARD", "STATE", "OWNER", "CHECKPOINT", "SETTLED", "LAG", "KIB/S", "INTENT", "GAPS"];
 
 fn to_table(open: &Open, gaps: &Gaps, now: UnixMillis) -> String {
-    let count = gaps.open_by_lease();
+    let count = gaps.open_by_shard();
     let rows = open.scan.rows.iter().map(|row| {
         [
             open.stream_of(row).to_string(),
@@ -93,7 +104,7 @@ fn to_table(open: &Open, gaps: &Gaps, now: UnixMillis) -> String {
             or_dash(row.lag.map(|lag| format!("{lag} ms"))),
             or_dash(row.throughput.map(|throughput| format!("{:.1}", throughput.kib_per_second()))),
             intent_text(row),
-            count.get(&row.key).copied().unwrap_or(0).to_string(),
+            count.count(&row.key, &open.stream_of(row)).to_string(),
         ]
     });
     let mut text = aligned(&std::iter::once(HEAD.map(str::to_owned)).chain(rows).collect::<Vec<_>>());
@@ -134,13 +145,13 @@ fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
 }
 
 fn to_json(open: &Open, gaps: &Gaps) -> Value {
-    let count = gaps.open_by_lease();
+    let count = gaps.open_by_shard();
     json!({
         "leases": open
             .scan
             .rows
             .iter()
-            .map(|row| row_to_json(open, row, count.get(&row.key).copied().unwrap_or(0)))
+            .map(|row| row_to_json(open, row, count.count(&row.key, &open.stream_of(row))))
             .collect::<Vec<_>>(),
         "unreadable": open
             .scan
@@ -207,4 +218,39 @@ pub(crate) fn gap_to_json(entry: &GapEntry) -> Value {
         "acknowledged_milliseconds": entry.acknowledged.map(|at| at.0),
         "open": entry.is_open(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_core::gap::{GapEnd, GapRange, GapReason};
+    use penstock_core::ids::WorkerId;
+
+    use super::*;
+
+    fn entry(lease: &str, stream: &str) -> GapEntry {
+        GapEntry {
+            stream: StreamName::new(stream),
+            stream_created: UnixMillis(1),
+            lease: LeaseKey::new(lease),
+            range: GapRange { after: Position::TrimHorizon, end: GapEnd::Unknown },
+            reason: GapReason::Trimmed,
+            noticed: UnixMillis(1),
+            by: WorkerId::new("a"),
+            acknowledged: None,
+        }
+    }
+
+    #[test]
+    fn a_gap_is_counted_at_its_shard_also_after_a_conversion() {
+        const MULTI: &str = "123456789012:clicks:1700000000:shardId-000000000001";
+        let other = "123456789012:views:1700000000:shardId-000000000001";
+        let gaps =
+            Gaps { entries: vec![entry("shardId-000000000001", "clicks"), entry(other, "views")], ..Gaps::default() };
+        let open = gaps.open_by_shard();
+        let count = |lease: &str, stream: &str| open.count(&LeaseKey::new(lease), &StreamName::new(stream));
+        assert_eq!(count(MULTI, "clicks"), 1);
+        assert_eq!(count("shardId-000000000001", "clicks"), 1);
+        assert_eq!(count(other, "views"), 1);
+        assert_eq!(count("shardId-000000000002", "clicks"), 0);
+    }
 }

@@ -12,7 +12,7 @@ use penstock_core::time::UnixMillis;
 use penstock_engine::clock::Clock;
 use serde_json::{Value, json};
 
-use super::{Open, tool};
+use super::{Open, patience, tool};
 use crate::cli::SetPositionArgs;
 use crate::config::form;
 use crate::wiring::ports;
@@ -54,17 +54,15 @@ pub(super) async fn run(open: &Open, args: &SetPositionArgs) -> anyhow::Result<S
         bail!("a sequence number belongs to one shard: name one lease");
     }
     let now = Clock::Boot.now().wall;
+    refuse_the_future(&target, now)?;
     let mut plans = Vec::new();
     for row in &chosen {
         refuse_unless_parents_ended(open, row).await?;
         plans.push(Plan::of(row, &target, now)?);
     }
     tool::refuse_if_alive(open, &chosen, args.force).await?;
-    for (row, plan) in chosen.iter().zip(&plans) {
-        if let Some(range) = &plan.range {
-            tool::note_gap(open, row, GapReason::PositionSet, range.clone(), now).await?;
-        }
-        tool::carry_out(open.table.as_ref(), &tool::write(row, plan.change.clone())).await?;
+    for (done, (row, plan)) in chosen.iter().zip(&plans).enumerate() {
+        carry_out(open, row, plan, now).await.map_err(|error| patience::after(&chosen[..done], error))?;
     }
     let said = chosen.iter().zip(&plans);
     Ok(match args.report.json {
@@ -73,6 +71,23 @@ pub(super) async fn run(open: &Open, args: &SetPositionArgs) -> anyhow::Result<S
         }
         false => said.map(|(row, plan)| format!("{}: {}\n", row.key, plan.said)).collect(),
     })
+}
+
+/// The ledger first, then the row.
+async fn carry_out(open: &Open, row: &LeaseRow, plan: &Plan, now: UnixMillis) -> anyhow::Result<()> {
+    if let Some(range) = &plan.range {
+        tool::note_gap(open, row, GapReason::PositionSet, range.clone(), now).await?;
+    }
+    tool::carry_out(open.table.as_ref(), &tool::write(row, plan.change.clone())).await?;
+    Ok(())
+}
+
+/// Kinesis reads from no time that is still to come: the shard would stand still until it is mended.
+fn refuse_the_future(target: &Target, now: UnixMillis) -> anyhow::Result<()> {
+    match target {
+        Target::Time(time) if *time > now => bail!("{time} is still to come (it is {now}): LATEST reads from now on"),
+        _ => Ok(()),
+    }
 }
 
 /// A child that is read before its parents' end mixes up the order of its keys.
@@ -182,7 +197,7 @@ fn effect(row: &LeaseRow, target: &Target, now: UnixMillis) -> (Option<GapRange>
             let said = format!("set back from {before}; what the stream still has behind {from} is delivered again");
             (Some(range), said)
         }
-        (None, _) => (None, format!("set; nothing was delivered yet (it stood at {before})")),
+        (None, _) => (None, format!("set; nothing was read since it stood at {before}")),
     };
     match target {
         Target::TrimHorizon => again(Position::TrimHorizon, "the oldest record"),
@@ -196,7 +211,16 @@ fn effect(row: &LeaseRow, target: &Target, now: UnixMillis) -> (Option<GapRange>
             None if read.is_none() && *before != Position::ShardEnd => {
                 skipped(GapEnd::Until(*time), &format!("{time}"))
             }
-            None => again(Position::AtTimestamp, &format!("what arrived at {time}")),
+            None if *before == Position::ShardEnd => again(Position::AtTimestamp, &format!("what arrived at {time}")),
+            // The row does not tell when its checkpoint arrived.
+            None => {
+                let range = GapRange { after: before.clone(), end: GapEnd::Unknown };
+                let said = format!(
+                    "set from {before} to what arrived at {time}; which of the two is later cannot be told from the row: what \
+                     lies between is either skipped or delivered again"
+                );
+                (Some(range), said)
+            }
         },
         Target::After(position) => {
             let target = Position::After(position.clone());
@@ -285,6 +309,20 @@ mod tests {
         assert_eq!(range.unwrap(), GapRange { after: Position::TrimHorizon, end: GapEnd::Through(at("100")) });
         assert!(of(Target::Time(NOW)).1.contains("skipped"));
         assert!(of(Target::Time(UnixMillis(1))).1.contains("delivered again"));
+    }
+
+    #[test]
+    fn a_time_to_come_is_refused_and_one_that_cannot_be_compared_is_not_guessed_at() {
+        let tomorrow = Target::Time(UnixMillis(NOW.0 + 86_400_000));
+        let refusal = refuse_the_future(&tomorrow, NOW).unwrap_err().to_string();
+        assert!(refusal.contains("LATEST"), "{refusal}");
+        refuse_the_future(&Target::Time(NOW), NOW).unwrap();
+        let row = LeaseRow { arrival: None, ..row(Position::After(at("100"))) };
+        let (range, said) = effect(&row, &Target::Time(UnixMillis(1)), NOW);
+        assert_eq!(range.unwrap(), GapRange { after: Position::After(at("100")), end: GapEnd::Unknown });
+        assert!(said.contains("either skipped or delivered again"), "{said}");
+        let ended = LeaseRow { checkpoint: Position::ShardEnd, ..row };
+        assert!(effect(&ended, &Target::Time(UnixMillis(1)), NOW).1.contains("is delivered again"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use penstock_core::lease::{Change, LeaseRow};
 use penstock_core::position::Position;
 use serde_json::json;
 
-use super::{Open, tool};
+use super::{Open, patience, tool};
 use crate::cli::ReleaseArgs;
 
 /// Releases the chosen leases.
@@ -19,7 +19,8 @@ pub(super) async fn run(open: &Open, args: &ReleaseArgs) -> anyhow::Result<Strin
     tool::refuse_if_alive(open, &owned, args.force).await?;
     let mut released = Vec::new();
     for row in owned {
-        tool::carry_out(open.table.as_ref(), &tool::write(row, Change::counter(tool::next(row)))).await?;
+        let write = tool::write(row, Change::counter(tool::next(row)));
+        tool::carry_out(open.table.as_ref(), &write).await.map_err(|error| patience::after(&released, error))?;
         released.push(row);
     }
     Ok(match args.report.json {
