@@ -21,7 +21,7 @@ fn main() {
 }
 
 /// The commit, and whether it is the last word: a debug build may hold later changes.
-fn describe(given: Option<&str>, root: &Path, debug: bool) -> String {
+pub(crate) fn describe(given: Option<&str>, root: &Path, debug: bool) -> String {
     let given = given.map(str::trim).filter(|given| !given.is_empty()).map(short);
     match (given, commit(root)) {
         (Some(given), _) => given,
@@ -38,7 +38,7 @@ fn short(commit: &str) -> String {
 }
 
 /// The commit of the checkout whose root this is. An archive that was unpacked within another checkout is none.
-fn commit(root: &Path) -> Option<String> {
+pub(crate) fn commit(root: &Path) -> Option<String> {
     let top = PathBuf::from(git(root, &["rev-parse", "--show-toplevel"])?);
     if top.canonicalize().ok()? != root.canonicalize().ok()? {
         return None;
@@ -47,7 +47,7 @@ fn commit(root: &Path) -> Option<String> {
 }
 
 /// The files that change when another commit is checked out or made.
-fn watched(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn watched(root: &Path) -> Vec<PathBuf> {
     let mut names = vec!["HEAD".to_owned(), "packed-refs".to_owned()];
     names.extend(git(root, &["symbolic-ref", "HEAD"]));
     let path = |name: String| git(root, &["rev-parse", "--git-path", &name]).map(|path| root.join(path));

@@ -5,6 +5,9 @@ mod admin;
 mod cli;
 mod commands;
 mod config;
+#[cfg(test)]
+mod documents;
+mod progress;
 mod stdout_sink;
 mod systemd;
 mod telemetry;

@@ -155,7 +155,7 @@ mod tests {
         for page in pages().unwrap() {
             // A line that begins with a dot is a request; one that is none would be swallowed.
             let text = String::from_utf8(page.text.clone()).unwrap();
-            let known = [".SH ", ".TH ", ".TP", ".PP", ".br", ".RS", ".RE", ".ie ", ".el "];
+            let known = [".SH ", ".TH ", ".TP", ".IP", ".PP", ".br", ".RS", ".RE", ".ie ", ".el "];
             let unknown = text
                 .lines()
                 .filter(|line| line.starts_with('.'))

@@ -19,6 +19,7 @@ use self::readback::Found;
 use self::stage::{Actor, Stage};
 use self::story::Story;
 use crate::cli::{DemoArgs, DemoSink};
+use crate::progress::Progress;
 use crate::wiring::settings::random_seed;
 
 /// How long the telling takes, if the stream's limits allow it.
@@ -48,17 +49,20 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 async fn play(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let dir =
         args.out.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("penstock-demo-{}", std::process::id())));
+    // The log, where somebody asked for it, comes the same way.
+    let progress = Progress::timed(std::env::var_os("RUST_LOG").is_some());
     let began = Instant::now();
     let stage = Stage::set(dir, args.shards, args.sink).await?;
-    say(began, format_args!("Kinesis and Firehose at {}, files in {}", stage.server.url(), stage.dir.display()));
+    progress.say(format_args!("Kinesis and Firehose at {}, files in {}", stage.server.url(), stage.dir.display()));
     let first = stage.start_worker("worker-1").await?;
     let second = stage.start_worker("worker-2").await?;
-    say(began, format_args!("stream {} with {} shards, two workers", stage::STREAM, args.shards));
+    progress.say(format_args!("stream {} with {} shards, two workers", stage::STREAM, args.shards));
 
     let mut play =
-        Play { began, stage, story: Story::new(args.records, random_seed()), doomed: Some(first), killed: 0 };
+        Play { began, progress, stage, story: Story::new(args.records, random_seed()), doomed: Some(first), killed: 0 };
     play.tell(args.records, &second).await?;
     let found = play.wait_for_all(args.records, &second).await?;
+    play.progress.finish();
     let exit = play.conclude(args, &found, &second)?;
     if args.keep {
         keep(&play.stage).await?;
@@ -68,14 +72,9 @@ async fn play(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(exit)
 }
 
-/// A line of progress.
-fn say(began: Instant, line: std::fmt::Arguments<'_>) {
-    // Whoever closed stderr does not want to know.
-    let _ = writeln!(std::io::stderr(), "{:5.1} s  {line}", began.elapsed().as_secs_f64());
-}
-
 struct Play {
     began: Instant,
+    progress: Progress,
     stage: Stage,
     story: Story,
     doomed: Option<Actor>,
@@ -91,10 +90,12 @@ impl Play {
         let per_beat = usize::try_from(records / (u64::try_from(beats)? * 9 / 2) + 1)?;
         let (mut split, mut merged) = (false, false);
         let mut beat = tokio::time::interval(BEAT);
+        self.progress.begin(records, "records told");
         while self.story.told() < records {
             beat.tick().await;
             let batch = self.story.next_records(per_beat, Clock::Boot.now().wall);
             self.stage.producer.put(&batch).await?;
+            self.progress.reach(self.story.told());
             let told = self.story.told() * 100 / records;
             if told >= SPLIT_AT && !split {
                 split = true;
@@ -108,7 +109,7 @@ impl Play {
                 self.merge().await?;
             }
         }
-        say(self.began, format_args!("all {} records are told", self.story.told()));
+        self.progress.say(format_args!("all {} records are told", self.story.told()));
         Ok(())
     }
 
@@ -116,7 +117,7 @@ impl Play {
         let shard = open_shards(&self.stage).await?.swap_remove(0);
         let range = shard.hash_range;
         self.stage.producer.split(&shard.id, range.start + (range.end - range.start) / 2 + 1).await?;
-        say(self.began, format_args!("split {}", shard.id));
+        self.progress.say(format_args!("split {}", shard.id));
         Ok(())
     }
 
@@ -125,7 +126,7 @@ impl Play {
         let open = open_shards(&self.stage).await?;
         let [.., lower, upper] = open.as_slice() else { bail!("there are no two shards to merge") };
         self.stage.producer.merge(&lower.id, &upper.id).await?;
-        say(self.began, format_args!("merged {} and {}", lower.id, upper.id));
+        self.progress.say(format_args!("merged {} and {}", lower.id, upper.id));
         Ok(())
     }
 
@@ -135,22 +136,19 @@ impl Play {
         doomed.kill().await;
         self.killed = status.totals.delivered;
         let held: Vec<_> = status.shards.iter().map(|shard| shard.shard.to_string()).collect();
-        say(
-            self.began,
-            format_args!(
-                "killed worker-1 without goodbye: {} records delivered, {} in flight; it held {}; worker-2 holds {}",
-                status.totals.delivered,
-                status.totals.in_flight,
-                if held.is_empty() { "nothing".to_owned() } else { held.join(", ") },
-                second.status.snapshot().shards.len(),
-            ),
-        );
+        self.progress.say(format_args!(
+            "killed worker-1 without goodbye: {} records delivered, {} in flight; it held {}; worker-2 holds {}",
+            status.totals.delivered,
+            status.totals.in_flight,
+            if held.is_empty() { "nothing".to_owned() } else { held.join(", ") },
+            second.status.snapshot().shards.len(),
+        ));
     }
 
     /// Waits until as many different records are found as were told.
-    async fn wait_for_all(&self, records: u64, second: &Actor) -> anyhow::Result<Found> {
+    async fn wait_for_all(&mut self, records: u64, second: &Actor) -> anyhow::Result<Found> {
         let patience = Instant::now() + PATIENCE;
-        let mut said = Instant::now();
+        self.progress.begin(records, "records delivered");
         loop {
             let found = readback::look(&self.stage, records).await?;
             if found.verdict.missing == 0 || Instant::now() > patience {
@@ -159,11 +157,7 @@ impl Play {
             if second.has_ended() {
                 bail!("worker-2 ended by itself");
             }
-            if said.elapsed() > Duration::from_secs(2) {
-                said = Instant::now();
-                let there = records - found.verdict.missing;
-                say(self.began, format_args!("{there} of {records} records are delivered"));
-            }
+            self.progress.reach(records - found.verdict.missing);
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }

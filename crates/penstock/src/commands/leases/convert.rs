@@ -16,6 +16,7 @@ use serde_json::json;
 use super::{Open, tool};
 use crate::cli::ConvertArgs;
 use crate::config::settings::KeyForm;
+use crate::progress::Progress;
 use crate::wiring::ports;
 
 /// Converts the table.
@@ -27,14 +28,18 @@ pub(super) async fn run(open: &Open, args: &ConvertArgs) -> anyhow::Result<Strin
     let stream = described(open, args.stream.as_deref()).await?;
     let moves = moves(&rows, open.settings.leases.keys, &stream, args.force, Clock::Boot.now().wall)?;
     tool::refuse_if_alive(open, &rows, args.force).await?;
-    for Move { old, new } in &moves {
+    let mut progress = Progress::new();
+    progress.begin(moves.len() as u64, "leases converted");
+    for (done, Move { old, new }) in (1..).zip(&moves) {
         if open.table.create(new).await? == CreateOutcome::Exists {
             refuse_unless_equal(open, new).await?;
         }
         if !open.table.remove(&old.key, old.counter).await? {
             bail!("the lease {} changed meanwhile: a worker is at it; stop it and run this again", old.key);
         }
+        progress.reach(done);
     }
+    progress.finish();
     Ok(match args.report.json {
         true => {
             let moved = moves.iter().map(|it| json!({ "from": it.old.key.as_str(), "to": it.new.key.as_str() }));

@@ -4,7 +4,6 @@
 //! no owner, so that a worker that still believes in its lease cannot take the tool's write for its own.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -15,6 +14,7 @@ use penstock_core::time::UnixMillis;
 use penstock_engine::ports::LeaseTable;
 
 use super::Open;
+use crate::progress::Progress;
 
 /// How often a row is looked at to see whether its counter moves.
 const LOOK: Duration = Duration::from_millis(500);
@@ -60,10 +60,13 @@ pub(super) async fn refuse_if_alive(open: &Open, rows: &[&LeaseRow], force: bool
         return Ok(());
     }
     let patience = open.settings.leases.failover_time;
-    writeln!(std::io::stderr(), "looking for {} s whether the owners are alive", patience.as_secs_f64())?;
-    let until = tokio::time::Instant::now() + patience + LOOK;
-    while tokio::time::Instant::now() < until {
+    let mut progress = Progress::new();
+    progress.say(format_args!("looking for {} s whether the owners are alive", patience.as_secs_f64()));
+    progress.begin(patience.as_secs(), "s");
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < patience + LOOK {
         tokio::time::sleep(LOOK).await;
+        progress.reach(began.elapsed().min(patience).as_secs());
         for row in open.table.scan().await?.rows {
             match owned.get(&row.key) {
                 Some(seen) if row.counter != seen.counter && row.owner.is_some() => bail!("{}", alive(&row)),
