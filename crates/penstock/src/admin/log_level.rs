@@ -38,7 +38,7 @@ pub(super) async fn answer(request: Request<Incoming>, peer: SocketAddr, log: &L
     match log.ask(&asked) {
         Ok(before) => {
             let now = log.asked();
-            tracing::warn!(from = before, to = now, %peer, "the log level was changed");
+            tracing::info!(from = before, to = now, %peer, "the log level was changed");
             text(StatusCode::OK, format!("{now}\n"))
         }
         Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),

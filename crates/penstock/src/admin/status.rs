@@ -319,3 +319,34 @@ fn state(lease: &LeaseStatus) -> &'static str {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use penstock_core::gap::{GapEnd, GapEntry, GapRange, GapReason};
+    use penstock_core::ids::{ShardId, StreamName, WorkerId};
+    use penstock_core::time::UnixMillis;
+
+    use super::*;
+
+    /// The rest of the answer is held against the page by a test of a running worker, which has no gap.
+    #[test]
+    fn the_fields_of_a_gap_are_documented() {
+        let entry = GapEntry {
+            stream: StreamName::new("clicks"),
+            stream_created: UnixMillis(0),
+            lease: LeaseKey::single_stream(&ShardId::new("shardId-000000000000")),
+            range: GapRange { after: Position::TrimHorizon, end: GapEnd::Unknown },
+            reason: GapReason::Trimmed,
+            noticed: UnixMillis(1),
+            by: WorkerId::new("one"),
+            acknowledged: None,
+        };
+        let json = gap_to_json(&entry);
+        let has: BTreeSet<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        let page = include_str!("../../../../docs/status.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `gaps.entries[].")?.split('`').next());
+        assert_eq!(rows.collect::<BTreeSet<_>>(), has);
+    }
+}

@@ -2,7 +2,9 @@
 // rows like a text. Shapes are made once and changed where something changed.
 
 import { LAG_WORDS, generations, hue, lagClass, letters } from './model.js';
-import { chart, element, perSecond, say, set, shape, shardNumber, shortSpan, span, trace } from './words.js';
+import {
+  chart, count, element, perSecond, plural, say, set, shape, shardNumber, shortSpan, span, trace,
+} from './words.js';
 
 /** The least width of a shard on average, before the range is broken into more rows: as many as a screen or two can hold. */
 const LEAST_WIDTH = 9;
@@ -292,10 +294,10 @@ function description(lease) {
 function summary({ leases, lag, line }) {
   const open = leases.filter((lease) => lease.whose !== 'ended');
   const of = (whose) => open.filter((lease) => lease.whose === whose).length;
-  const parts = [`${open.length} ${open.length === 1 ? 'shard' : 'shards'} to read`, `${of('own')} here`, `${of('other')} elsewhere`];
-  if (of('nobody') > 0) parts.push(`${of('nobody')} of nobody`);
+  const parts = [`${plural(open.length, 'shard')} to read`, `${count(of('own'))} here`, `${count(of('other'))} elsewhere`];
+  if (of('nobody') > 0) parts.push(`${count(of('nobody'))} of nobody`);
   const ended = leases.length - open.length;
-  if (ended > 0) parts.push(`${ended} ended`);
+  if (ended > 0) parts.push(`${count(ended)} ended`);
   parts.push(`lag ${span(lag)}`, perSecond(line.now));
   return parts.join(' · ');
 }
@@ -317,5 +319,6 @@ function legend() {
     ...LAG_WORDS.map((words, at) => key(`lag-${at}`, words)),
     key('lag-none', 'not known'),
     key('nobody', 'nobody reads it'),
+    element('li', {}, 'The strip below a shard has the colour of its worker.'),
   );
 }
