@@ -95,7 +95,7 @@ async fn build(settings: &Settings) -> anyhow::Result<Worker> {
         application = %worker_settings.application,
         worker = %worker_settings.worker,
         streams = stream_names(settings),
-        version = env!("CARGO_PKG_VERSION"),
+        version = crate::cli::VERSION,
         "starting"
     );
     Ok(Worker::new(worker_settings, Ports { sources, leases, gaps, sink, set_aside }, Clock::Boot)?)
