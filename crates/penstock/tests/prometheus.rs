@@ -290,6 +290,27 @@ fn assert_every_query_finds_series(stack: &Stack) {
     }
 }
 
+/// Prometheus's own linter on a worker's page. It minds a unit, of names that were given when there was no page yet.
+fn assert_linter_minds_only_milliseconds(page: &str) {
+    let mut linter = Command::new(standin_dir("prometheus").join("bin/promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    linter.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
+    let output = linter.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let minded: Vec<&str> = said.lines().filter_map(|line| line.split(' ').next()).collect();
+    let known = [
+        "penstock_budget_wait_milliseconds_total",
+        "penstock_iterator_age_milliseconds",
+        "penstock_lag_milliseconds",
+        "penstock_sink_wait_milliseconds_total",
+    ];
+    assert_eq!(minded, known, "{said}");
+}
+
 fn firing(stack: &Stack, alarm: &str) -> Option<Value> {
     let alerts = stack.api("/api/v1/alerts");
     let alerts = alerts["alerts"].as_array().cloned().unwrap_or_default();
@@ -316,6 +337,7 @@ fn a_real_prometheus_finds_all_that_is_asked_for_and_an_alarm_fires_when_a_worke
     assert_every_query_finds_series(&stack);
     assert_eq!(stack.query(&format!("penstock_ready{{job=\"{JOB}\"}} == 1")).len(), 2, "two workers, both well");
     assert_eq!(firing(&stack, DOWN), None);
+    assert_linter_minds_only_milliseconds(&get(stack.ports[2], "/metrics").expect("a page of metrics"));
 
     let killed = Command::new("kill").args(["-KILL", &stack.pid("worker-1")]).status().expect("kill");
     assert!(killed.success());
