@@ -78,3 +78,99 @@ fn count(of: usize) -> f64 {
 const fn flag(is: bool) -> f64 {
     if is { 1.0 } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use penstock_core::ids::{LeaseKey, LeaseToken, StreamName};
+    use penstock_core::position::Position;
+
+    use super::super::{Board, ShardCell, ShardPhase};
+    use super::*;
+    use crate::budget::MemoryBudget;
+    use crate::clock::Clock;
+    use crate::fakes::{START, settings};
+    use crate::metrics::Metrics;
+    use crate::metrics::recorded::Recorded;
+
+    fn board(recorder: &Recorded, per_shard_metrics: bool) -> Arc<Board> {
+        let settings = crate::settings::WorkerSettings { per_shard_metrics, ..settings("w-1") };
+        let clock = Clock::simulated(START);
+        let metrics = metrics::with_local_recorder(recorder, || Arc::new(Metrics::register()));
+        let budget = MemoryBudget::new(settings.memory_budget, clock.clone(), metrics.memory_used.clone()).unwrap();
+        Board::new(&settings, &[StreamName::new("clicks")], clock, metrics, budget)
+    }
+
+    fn hold(board: &Board, shards: u64) -> Vec<Arc<ShardCell>> {
+        let start = |number: u64| {
+            let key = LeaseKey::new(&format!("shardId-{number:012}"));
+            let now = board.clock.now();
+            let cell = ShardCell::new(key, StreamName::new("clicks"), Position::TrimHorizon, None, now.instant);
+            let _first = cell.answered(now, Duration::from_millis(number), 10);
+            board.shard_started(LeaseToken(number), Arc::clone(&cell));
+            cell
+        };
+        (0..shards).map(start).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_has_two_series_and_none_once_it_is_given_away_or_if_they_are_not_wanted() {
+        let recorder = Recorded::default();
+        let board = board(&recorder, true);
+        hold(&board, 5_000);
+        assert_eq!(board.handle().shard_series().len(), 10_000);
+        (0..4_999).for_each(|number| board.shard_stopped(LeaseToken(number)));
+        assert!(board.handle().shard_series().iter().all(|sample| sample.labels == ["clicks", "shardId-000000004999"]));
+        let quiet = self::board(&recorder, false);
+        hold(&quiet, 10);
+        assert!(quiet.handle().shard_series().is_empty());
+        quiet.handle().refresh_gauges();
+        assert!((recorder.gauge("penstock_lag_milliseconds{}") - 9.0).abs() < f64::EPSILON, "the largest is there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gauges_are_those_of_the_moment_in_which_somebody_asks() {
+        let recorder = Recorded::default();
+        let board = board(&recorder, true);
+        let cells = hold(&board, 3);
+        let gauge = |name: &str| {
+            board.handle().refresh_gauges();
+            recorder.gauge(&format!("penstock_{name}"))
+        };
+        let is = |name: &str, value: f64| assert!((gauge(name) - value).abs() < 0.001, "{name}: {}", gauge(name));
+        is("shards{phase=waiting_for_sink}", 3.0);
+        is("sink_up{}", 0.0);
+        is("ready{}", 0.0);
+        is("last_scan_timestamp_seconds{}", 0.0);
+        is("gap_ledger_up{}", 1.0);
+
+        cells[0].note(|facts| {
+            facts.phase = ShardPhase::Running;
+            facts.oldest_unsettled = Some(START);
+        });
+        cells[1].halted("a record".to_owned());
+        board.sink_is(SinkStatus::Ready);
+        board.scanned(1, 2);
+        let scanned = unix_seconds(board.clock.now().wall);
+        board.keeper_moved(board.clock.now().instant);
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        is("shards{phase=running}", 1.0);
+        is("shards{phase=halted}", 1.0);
+        is("unsettled_age_seconds{}", 7.0);
+        is("keeper_idle_seconds{}", 7.0);
+        is("sink_up{}", 1.0);
+        is("ready{}", 1.0);
+        is("last_scan_timestamp_seconds{}", scanned);
+        is("memory_budget_bytes{}", count_as_f64(board.budget.budget()));
+
+        let reason = "an intent that nobody can carry out".to_owned();
+        board.lease_given_up(LeaseKey::new("shardId-000000000009"), reason, Duration::from_secs(60));
+        board.gap_problem("denied".to_owned());
+        is("leases_given_up{}", 1.0);
+        is("gap_ledger_up{}", 0.0);
+        is("ready{}", 0.0);
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        is("leases_given_up{}", 0.0);
+    }
+}
