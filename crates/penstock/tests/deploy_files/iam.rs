@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::source::called;
+use super::source::{called, called_in};
 use super::tools::{files, json as file, judge, tool};
 
 /// What cannot be read from the calls of the SDK's clients.
@@ -52,6 +52,28 @@ fn what_the_code_calls_is_permitted_and_nothing_else() {
         missing.is_empty() && idle.is_empty(),
         "called and not permitted: {missing:?}; permitted for nothing: {idle:?}"
     );
+}
+
+#[test]
+fn each_table_may_be_used_as_its_code_uses_it() {
+    let policy = file("deploy/iam/leases.json");
+    let statements = policy["Statement"].as_array().expect("statements");
+    // Both are looked at before they are used; what creates them is a policy of its own.
+    let looked_at = BTreeSet::from(["dynamodb:DescribeTable".to_owned()]);
+    for (statement, table, code) in [
+        (&statements[0], "${Table}", &["lease_table.rs", "kcl_version.rs"][..]),
+        (&statements[1], "${Table}-gaps", &["gap_table.rs"][..]),
+        (&statements[2], "${Table}-CoordinatorState", &["kcl_version.rs"][..]),
+    ] {
+        let resource = statement["Resource"].as_str().expect("one resource");
+        assert!(resource.ends_with(&format!(":table/{table}")), "{resource}");
+        let permitted = actions_of(&json!({ "Statement": [statement] }));
+        let mut needed = called_in(code);
+        if !table.ends_with("State") {
+            needed.extend(looked_at.clone());
+        }
+        assert_eq!(permitted, needed, "{table}");
+    }
 }
 
 #[test]

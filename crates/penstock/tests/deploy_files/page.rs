@@ -60,7 +60,7 @@ fn every_parameter_that_it_gives_is_one_of_the_template() {
 #[test]
 fn make_knows_what_it_is_asked_for() {
     let makefile = read("Makefile");
-    for target in ["install", "demo"] {
+    for target in ["install", "stack", "demo"] {
         assert!(makefile.contains(&format!("\n{target}:")), "{target}");
     }
 }

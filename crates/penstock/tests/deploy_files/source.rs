@@ -11,12 +11,22 @@ const DEVELOPMENT: [(&str, &str); 1] = [("producer.rs", "`penstock demo` writes 
 
 /// The operations of each service that `penstock-aws` calls outside its tests, as IAM names them: `kinesis:GetRecords`.
 pub(crate) fn called() -> BTreeSet<String> {
+    by_file().into_values().flatten().collect()
+}
+
+/// Those that these files call.
+pub(crate) fn called_in(files: &[&str]) -> BTreeSet<String> {
+    let found = by_file();
+    files.iter().flat_map(|file| found.get(*file).unwrap_or_else(|| panic!("{file} is gone")).clone()).collect()
+}
+
+fn by_file() -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::new();
     collect(&path("crates/penstock-aws/src"), &mut found);
     for (file, why) in DEVELOPMENT {
         assert!(found.contains_key(file), "{file} is gone ({why})");
     }
-    found.into_values().flatten().collect()
+    found
 }
 
 fn collect(folder: &Path, found: &mut BTreeMap<String, BTreeSet<String>>) {
