@@ -13,7 +13,7 @@ const FULL: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn git(root: &Path, arguments: &[&str]) {
     let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"];
-    let status = Command::new("git").arg("-C").arg(root).args(identity).args(arguments).status().unwrap();
+    let status = Command::new("git").arg("-C").arg(root).args(identity).args(arguments).status().expect("git runs");
     assert!(status.success(), "git {arguments:?}");
 }
 
