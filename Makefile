@@ -5,7 +5,7 @@ SEEDS ?= 10000
 SIM_CPU ?= 300
 BENCH_MIB ?= 2048
 SIM_FLAGS ?= --profile sim
-STANDINS = ministack kinesis-local dynamodb-local microburst chromium aws prometheus aws
+STANDINS = ministack kinesis-local dynamodb-local microburst chromium aws prometheus
 
 .PHONY: help demo standins tools test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench stack licences reference deploy-check install
 
