@@ -66,7 +66,8 @@ where
     SeamError::new(operation, subject, class, one_line(&message)).with_source(error)
 }
 
-fn describe<E>(error: &SdkError<E, Response>) -> (ErrorClass, String)
+/// The class of an SDK error, and what happened in words, without advice.
+pub(crate) fn describe<E>(error: &SdkError<E, Response>) -> (ErrorClass, String)
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

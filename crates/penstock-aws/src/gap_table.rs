@@ -26,6 +26,11 @@ use item::{ACKNOWLEDGED, LEASE_KEY, NOTICED_AND_ID};
 /// What the name of the ledger's table has behind that of the lease table.
 const SUFFIX: &str = "-gaps";
 
+/// The name of the ledger's table beside a lease table, and the attributes of its key.
+pub(crate) fn name_and_key(lease_table: &str) -> (String, [&'static str; 2]) {
+    (format!("{lease_table}{SUFFIX}"), [LEASE_KEY, NOTICED_AND_ID])
+}
+
 /// The gap ledger beside a lease table.
 #[derive(Debug, Clone)]
 pub struct DynamoGapLedger {
@@ -39,7 +44,7 @@ impl DynamoGapLedger {
     /// The ledger beside the lease table of that name, over a configuration that has its Region, endpoint and credentials.
     #[must_use]
     pub fn new(config: &SdkConfig, lease_table: &str, billing: Billing) -> Self {
-        let table = format!("{lease_table}{SUFFIX}");
+        let (table, _) = name_and_key(lease_table);
         Self { client: Client::new(config), table, billing, place: Place::of(config) }
     }
 

@@ -47,14 +47,14 @@ impl StreamRef {
         }
     }
 
-    fn name(&self) -> Option<String> {
+    pub(crate) fn name(&self) -> Option<String> {
         match self {
             Self::Name(name) => Some(name.clone()),
             Self::Arn(_) => None,
         }
     }
 
-    fn arn(&self) -> Option<String> {
+    pub(crate) fn arn(&self) -> Option<String> {
         match self {
             Self::Arn(arn) => Some(arn.clone()),
             Self::Name(_) => None,

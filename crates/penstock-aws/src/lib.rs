@@ -12,5 +12,6 @@ pub mod kinesis;
 pub mod lease_item;
 pub mod lease_table;
 pub mod limits;
+pub mod probe;
 pub mod producer;
 mod table;

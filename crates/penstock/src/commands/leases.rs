@@ -26,7 +26,7 @@ mod position;
 mod release;
 mod tool;
 
-pub(crate) use list::gap_to_json;
+pub(crate) use list::{aligned, gap_to_json};
 
 /// Runs one of the lease commands.
 ///

@@ -262,10 +262,10 @@ impl Desk<'_> {
                 ),
             };
             beside.push(Beside { what, amount: self.at_sink(Item::FirehoseGib, gib) });
-            if pack && linger < 60.0 {
+            let patient = load.packed_firehose_gib(60.0);
+            if pack && linger < 60.0 && patient < 0.95 * load.packed_firehose_gib(linger) {
                 let what = "Firehose ingestion by penstock with sink.linger = \"60s\"".to_owned();
-                let amount = self.at_sink(Item::FirehoseGib, load.packed_firehose_gib(60.0));
-                beside.push(Beside { what, amount });
+                beside.push(Beside { what, amount: self.at_sink(Item::FirehoseGib, patient) });
             }
         }
         let nat = self.at_stream(Item::NatHour, HOURS) + self.at_stream(Item::NatGib, 2.0 * load.wire_gib());
@@ -356,6 +356,12 @@ fn assumptions(pipeline: &Pipeline, assumed: &Assumptions, lambda: LambdaUse) ->
         "Firehose puts an object every {} s or {} MiB, and charges each record in steps of 5 KB, also of a stream that it reads itself",
         assumed.firehose_object_seconds, assumed.firehose_object_mib
     ));
+    if load.bytes_per_second() > MIB && matches!(sink, Sink::Firehose { .. }) {
+        lines.push(
+            "a delivery stream takes 1 MiB a second at first, 5 MiB in us-east-1, us-west-2 and eu-west-1: ask for a higher quota"
+                .to_owned(),
+        );
+    }
     if pipeline.crosses() {
         lines.push(format!(
             "Firehose alone stands in {} and writes to a bucket in {}; that it can is unverified",

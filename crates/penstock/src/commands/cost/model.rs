@@ -336,4 +336,23 @@ mod tests {
         assert_eq!(found, Task { vcpu: 2.0, memory_gb: 4.0 });
         about(busy, 0.524);
     }
+
+    #[test]
+    fn the_page_on_leases_has_these_numbers() {
+        let page = include_str!("../../../../../docs/leases.md");
+        for failover in [10.0, 30.0] {
+            let LeaseTraffic { writes, reads } = lease_traffic(1_000.0, 4.0, failover, 0.0);
+            let dollars = [
+                usd(Item::WriteMillion, millions(writes * SECONDS)),
+                usd(Item::ReadMillion, millions(reads * SECONDS)),
+            ];
+            let row = format!(
+                "| penstock, `failover_time = \"{failover}s\"` | {writes:.0} | 4 × {:.0} | ${:.0} + ${:.0} |",
+                reads / 4.0,
+                dollars[0],
+                dollars[1]
+            );
+            assert!(page.contains(&row), "{row}");
+        }
+    }
 }

@@ -17,6 +17,8 @@ pub(super) const EMBEDDED: &str = include_str!("prices.toml");
 pub(super) enum Mark {
     /// The operator looked it up.
     Checked,
+    /// Read in a text of AWS's own, though not on its price pages.
+    ByAws,
     /// Read in somebody's copy of AWS's list.
     SecondHand,
     /// Remembered, or another Region's.
@@ -28,6 +30,7 @@ impl Mark {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Checked => "checked",
+            Self::ByAws => "by-aws",
             Self::SecondHand => "second-hand",
             Self::Unverified => "unverified",
         }
@@ -326,7 +329,7 @@ mod tests {
                 assert!(price.taken_from.is_some() || !list.source(&price.source).is_empty(), "{price:?}");
                 // What is another Region's, or nobody's, is never more than unverified.
                 let known = price.taken_from.is_none() && price.source != "none";
-                assert_eq!(known, price.mark == Mark::SecondHand, "{price:?}");
+                assert_eq!(known, price.mark != Mark::Unverified, "{price:?}");
             }
         }
     }

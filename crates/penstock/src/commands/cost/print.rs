@@ -39,16 +39,21 @@ fn headline(pipeline: &Pipeline) -> String {
     };
     let a_day = load.records_per_second * 86_400.0;
     format!(
-        "{} records and {} a day, {:.2} records a second of {} bytes, in {} and {}, from {} into {sink} in {}",
+        "{} records and {} a day, {} records a second of {} bytes, in {} and {}, from {} into {sink} in {}",
         thousands(a_day),
         size(load.bytes_per_second() * 86_400.0),
-        load.records_per_second,
+        rate(load.records_per_second),
         thousands(load.record_bytes),
         counted(load.shards, "shard"),
         counted(load.workers, "worker"),
         pipeline.region,
         pipeline.sink_region
     )
+}
+
+/// A rate, with decimals where they matter.
+fn rate(number: f64) -> String {
+    if number < 100.0 { format!("{number:.2}") } else { thousands(number) }
 }
 
 fn counted(count: f64, what: &str) -> String {
@@ -144,7 +149,7 @@ fn wrapped(line: &str) -> String {
 /// The prices by where they come from.
 fn prices(bill: &Bill, list: &PriceList) -> String {
     let mut text =
-        "\nPrices (none was read at AWS; --print-prices shows all of them, --prices FILE replaces them):\n".to_owned();
+        "\nPrices (none was read on AWS's price pages; --print-prices shows all of them, --prices FILE replaces them):\n".to_owned();
     let mut origins: Vec<(String, Vec<String>)> = Vec::new();
     for price in &bill.prices {
         let origin = origin(price, list);

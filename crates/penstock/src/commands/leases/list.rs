@@ -132,7 +132,7 @@ fn to_table(open: &Open, gaps: &Gaps, now: UnixMillis) -> String {
 }
 
 /// Columns as wide as their widest cell, two blanks apart.
-fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
+pub(crate) fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
