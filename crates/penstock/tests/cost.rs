@@ -160,3 +160,30 @@ fn a_running_worker_tells_the_load() {
     assert_eq!(code, 1);
     assert!(said.contains(&url) && said.lines().count() == 1, "{said}");
 }
+
+#[test]
+fn a_configuration_gives_regions_sink_and_leases() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("clicks.toml");
+    let text = "[application]\nname = \"clicks\"\n[aws]\nregion = \"ap-northeast-1\"\n[source]\nstreams = [\"clicks\"]\n[leases]\nfailover_time = \"30s\"\n\
+                [sink]\ntype = \"firehose\"\ndelivery_stream = \"to-lake\"\nregion = \"us-west-2\"\nset_aside_path = \"aside\"\npack = \"false\"\n\
+                [admin]\nlisten = \"127.0.0.1:9\"\n";
+    fs::write(&file, text).unwrap();
+    let config = ["-c", file.to_str().unwrap()];
+    let load = ["--records-per-day", "100000", "--record-bytes", "200", "--json"];
+    let (code, printed, said) = cost(&[config.as_slice(), &load].concat());
+    assert_eq!(code, 0, "{said}");
+    let bill: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&bill["region"], &bill["sink_region"]), (&"ap-northeast-1".into(), &"us-west-2".into()));
+    assert!(printed.contains("leases.failover_time is 30 s"), "{printed}");
+    // Not packed: what Lambda pays.
+    let lines = bill["routes"].as_array().unwrap();
+    let firehose = &lines.iter().find(|line| line["what"] == "Firehose: ingestion").unwrap()["usd_per_month"];
+    assert_eq!(firehose["on EC2"]["usd"], firehose["Lambda"]["usd"]);
+    // Without numbers the worker of this configuration is asked, and nobody is there.
+    let (code, _, said) = cost(&config);
+    assert!(code == 1 && said.contains("http://127.0.0.1:9") && said.lines().count() == 1, "{code} {said}");
+    fs::write(&file, text.replace("delivery_stream", "delivery_steam")).unwrap();
+    let (code, _, said) = cost(&config);
+    assert!(code == 3 && said.contains("sink.delivery_steam"), "{code} {said}");
+}

@@ -157,7 +157,12 @@ fn of_stream(stream: &Stream, read: Option<&Read>, client: &Client, table: &Tabl
             rows.push(on(iam::GET_ITERATOR, &short, &|call| iterator_row(call, iterator)));
             rows.push(match read {
                 Some(read) => on(iam::GET_RECORDS, &short, &|call| {
-                    call.row(read, |seen| format!("{}; one of the shard's five reads a second", judge::counted(seen.records as u64, "record")))
+                    call.row(read, |seen| {
+                        format!(
+                            "{}; one of the shard's five reads a second",
+                            judge::counted(seen.records as u64, "record")
+                        )
+                    })
                 }),
                 None => Row::not_tried(iam::GET_RECORDS.name, &short, "it needs an iterator"),
             });

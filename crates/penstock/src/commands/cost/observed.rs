@@ -32,13 +32,14 @@ pub(super) struct Observed {
 /// # Errors
 /// If the worker does not answer, has read nothing meanwhile, or its answer is none of ours.
 pub(super) fn ask(url: &str, seconds: u32) -> anyhow::Result<(Observed, String)> {
-    let status = get(url, "/api/status")?;
-    let status: Value = serde_json::from_str(&status).with_context(|| format!("{url}/api/status is not JSON"))?;
     let before = counters(url)?;
     let started = Instant::now();
     thread::sleep(Duration::from_secs(u64::from(seconds)));
     let after = counters(url)?;
     let elapsed = started.elapsed().as_secs_f64();
+    // Afterwards: a worker that has just started looks at the table meanwhile.
+    let status = get(url, "/api/status")?;
+    let status: Value = serde_json::from_str(&status).with_context(|| format!("{url}/api/status is not JSON"))?;
     let fleet = Fleet::of(&status);
     let observed =
         judge(before, after, elapsed, &fleet).with_context(|| format!("{url}, looked for {elapsed:.0} s"))?;
