@@ -21,6 +21,9 @@ const FETCH_BYTES: u64 = 24 << 20;
 /// Shards that one fetch at a time can serve without long waits: each takes some tens of milliseconds.
 const SHARDS_PER_FETCH: u64 = 100;
 
+/// The use of the credentials that read the streams.
+pub(super) const READING: &str = "reading";
+
 /// Where a client's calls go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
@@ -124,7 +127,8 @@ pub(super) fn credentials(used_for: &str, role: Option<&str>, tried: &Tried<Cred
         Err(refusal) => {
             let row = Row::failed("credentials", used_for, &refusal.message);
             match role {
-                Some(role) => row.granting(iam::ASSUME_ROLE.on(role)),
+                Some(role) if used_for == READING => row.granting(iam::ASSUME_SOURCE.on(role)),
+                Some(role) => row.granting(iam::ASSUME_SINK.on(role)),
                 None => row.fix("give the task or instance a role, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
             }
         }
@@ -296,7 +300,7 @@ pub(super) fn memory(budget: u64, open_shards: u64, workers: u64) -> Row {
     if shards <= fetches * SHARDS_PER_FETCH {
         return Row::good("memory.budget", "this worker", says);
     }
-    let needed = shards.div_ceil(SHARDS_PER_FETCH) * 4 * FETCH_BYTES >> 20;
+    let needed = (shards.div_ceil(SHARDS_PER_FETCH) * 4 * FETCH_BYTES) >> 20;
     Row::warning("memory.budget", "this worker", says)
         .fix(format!("raise memory.budget to {needed}MiB, or start more workers"))
 }

@@ -59,8 +59,12 @@ struct Use<'a> {
 /// Tries everything that this configuration needs.
 pub(super) async fn rows(settings: &Settings, surroundings: &Surroundings) -> Vec<Row> {
     let aws = Aws::load(&settings.aws).await;
-    let reading =
-        Use { service: Service::Kinesis, name: "Kinesis", used_for: "reading", access: Some(&settings.source.access) };
+    let reading = Use {
+        service: Service::Kinesis,
+        name: "Kinesis",
+        used_for: judge::READING,
+        access: Some(&settings.source.access),
+    };
     let leasing = matches!(settings.leases.store, LeaseStoreSettings::DynamoDb { .. }).then_some(Use {
         service: Service::DynamoDb,
         name: "DynamoDB",

@@ -119,7 +119,7 @@ fn a_stream_of_another_account_needs_a_policy_of_its_own() {
     let caller = |account: &str| Caller { account: account.to_owned(), arn: String::new() };
     assert_eq!(account(&stream(), Some(&caller("111122223333"))), None);
     let row = account(&stream(), Some(&caller("444455556666"))).unwrap();
-    assert!(row.fix.contains("source-cross-account.json"), "{row:?}");
+    assert!(row.fix.contains("source-cross-account.resource-policy.json"), "{row:?}");
 }
 
 #[test]
@@ -240,4 +240,16 @@ fn only_owners_of_open_shards_are_workers() {
         row("d", None, Position::TrimHorizon),
     ];
     assert_eq!(owners(&rows).into_iter().collect::<Vec<_>>(), ["one"]);
+}
+
+#[test]
+fn credentials_that_a_role_refuses_name_the_role_and_its_file() {
+    let denied = Err(refusal(ErrorClass::Denied, None));
+    for (used_for, policy) in [(READING, "assume-source-role.json"), ("the sink", "assume-sink-role.json")] {
+        let grant = credentials(used_for, Some("arn:aws:iam::1:role/r"), &denied).grant.unwrap();
+        assert_eq!((grant.action, grant.resource.as_str()), ("sts:AssumeRole", "arn:aws:iam::1:role/r"));
+        assert_eq!(grant.policy, format!("deploy/iam/{policy}"));
+    }
+    let row = credentials(READING, None, &denied);
+    assert!(row.grant.is_none() && row.fix.contains("AWS_PROFILE"), "{row:?}");
 }
