@@ -13,7 +13,7 @@ use penstock_engine::clock::Clock;
 use penstock_engine::ports::StreamDescription;
 use serde_json::json;
 
-use super::{Open, tool};
+use super::{Open, patience, tool};
 use crate::cli::ConvertArgs;
 use crate::config::settings::KeyForm;
 use crate::progress::Progress;
@@ -31,10 +31,10 @@ pub(super) async fn run(open: &Open, args: &ConvertArgs) -> anyhow::Result<Strin
     let mut progress = Progress::new();
     progress.begin(moves.len() as u64, "leases converted");
     for (done, Move { old, new }) in (1..).zip(&moves) {
-        if open.table.create(new).await? == CreateOutcome::Exists {
+        if patience::answered("create", &new.key, open.table.create(new)).await? == CreateOutcome::Exists {
             refuse_unless_equal(open, new).await?;
         }
-        if !open.table.remove(&old.key, old.counter).await? {
+        if !patience::answered("remove", &old.key, open.table.remove(&old.key, old.counter)).await? {
             bail!("the lease {} changed meanwhile: a worker is at it; stop it and run this again", old.key);
         }
         progress.reach(done);
@@ -52,7 +52,7 @@ pub(super) async fn run(open: &Open, args: &ConvertArgs) -> anyhow::Result<Strin
 
 /// An earlier run may have made the row and not come to remove the old one. Anything else under its key is not ours to pass over.
 async fn refuse_unless_equal(open: &Open, new: &LeaseRow) -> anyhow::Result<()> {
-    let scan = open.table.scan().await?;
+    let scan = patience::scan(open.table.as_ref()).await?;
     let found = scan.rows.into_iter().find(|row| row.key == new.key);
     let counter = found.as_ref().map_or(LeaseCounter(0), |found| found.counter);
     if found.as_ref() != Some(&LeaseRow { counter, ..new.clone() }) {

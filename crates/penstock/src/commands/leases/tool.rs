@@ -13,7 +13,7 @@ use penstock_core::lease::{Change, Expect, Field, LeaseRow, LeaseWrite, WriteOut
 use penstock_core::time::UnixMillis;
 use penstock_engine::ports::LeaseTable;
 
-use super::Open;
+use super::{Open, patience};
 use crate::progress::Progress;
 
 /// How often a row is looked at to see whether its counter moves.
@@ -42,7 +42,7 @@ pub(super) fn write(row: &LeaseRow, change: Change) -> LeaseWrite {
 
 /// Carries a tool's write out.
 pub(super) async fn carry_out(table: &dyn LeaseTable, write: &LeaseWrite) -> anyhow::Result<LeaseRow> {
-    match table.write(write).await? {
+    match patience::answered("write", &write.key, table.write(write)).await? {
         WriteOutcome::Applied(row) => Ok(*row),
         WriteOutcome::Conflict(_) => bail!(
             "the lease {} changed meanwhile, and nothing was written to it: a worker is at it; look again with `penstock leases \
@@ -67,7 +67,7 @@ pub(super) async fn refuse_if_alive(open: &Open, rows: &[&LeaseRow], force: bool
     while began.elapsed() < patience + LOOK {
         tokio::time::sleep(LOOK).await;
         progress.reach(began.elapsed().min(patience).as_secs());
-        for row in open.table.scan().await?.rows {
+        for row in patience::scan(open.table.as_ref()).await?.rows {
             match owned.get(&row.key) {
                 Some(seen) if row.counter != seen.counter && row.owner.is_some() => bail!("{}", alive(&row)),
                 Some(seen) if row.counter != seen.counter => {
@@ -107,8 +107,8 @@ pub(super) async fn note_gap(
         by: WorkerId::new(TOOL),
         acknowledged: None,
     };
-    open.gaps.prepare().await?;
-    open.gaps.record(&entry).await?;
+    patience::answered("prepare", "the gap ledger", open.gaps.prepare()).await?;
+    patience::answered("record", "the gap ledger", open.gaps.record(&entry)).await?;
     Ok(entry)
 }
 
