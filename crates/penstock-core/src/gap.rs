@@ -45,7 +45,7 @@ pub enum GapReason {
     Trimmed,
     /// A shard expired before it was read to its end.
     ShardExpired,
-    /// The row of a lease vanished and was created again.
+    /// The row of a lease vanished by somebody else's doing, or is not the one of before.
     RowRecreated,
     /// An operator abandoned an intent.
     IntentAbandoned,

@@ -38,11 +38,13 @@ pub enum Mutant {
     SubsequenceNotCommitted,
     /// A tool leaves the owner in the row.
     ToolKeepsOwner,
+    /// A shard is started although the gap ledger is not known to hold what goes before.
+    StartBeforeLedger,
 }
 
 impl Mutant {
     /// All mutants.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::StampAfterWrite,
         Self::ExpiredIsRenewed,
         Self::CounterNotChecked,
@@ -59,6 +61,7 @@ impl Mutant {
         Self::LatestNotPinned,
         Self::SubsequenceNotCommitted,
         Self::ToolKeepsOwner,
+        Self::StartBeforeLedger,
     ];
 }
 

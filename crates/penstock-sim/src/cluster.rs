@@ -125,7 +125,7 @@ impl Cluster {
             Action::KclCheckpoints => self.kcl.checkpoint(&self.world, &self.table, &mut self.random),
             Action::KclPrepares => self.kcl.prepare(&self.world, &self.table),
             Action::KclLeaves => self.kcl.leave(&self.world, &self.table),
-            Action::KclSyncs => self.kcl.sync(&self.world, &self.table),
+            Action::KclSyncs => self.kcl.sync(&self.world, &self.table, self.plan.initial),
             Action::KclCleans => self.kcl.clean(&self.world, &self.table),
             Action::Kcl3HandsOver => self.kcl.hand_over(&self.world, &self.table, &mut self.random),
             Action::Kcl3Assigns => self.kcl.assign(&self.world, &self.table),

@@ -144,8 +144,26 @@ impl Story<'_> {
                 actions.push((self.moment(), Action::Touch));
             }
         }
+        actions.extend(self.remade_rows());
         actions.sort_by_key(|(at, _)| *at);
         actions
+    }
+
+    /// Rows are deleted, and a leader of the KCL makes them again; or it makes the first ones.
+    fn remade_rows(&self) -> Vec<Happening> {
+        // Drawn apart from all else.
+        let mut random = Random::seeded(self.plan.seed ^ 0x7265_6d61_6465);
+        let mut actions = Vec::new();
+        if random.below(10) == 0 {
+            for _ in 0..1 + random.below(3) {
+                let at = 5_000 + random.below(self.until - 5_000);
+                actions.extend([(at, Action::Erase), (at + random.below(9_000), Action::KclSyncs)]);
+            }
+        }
+        if self.plan.initial == InitialPosition::Latest && random.below(2) == 0 {
+            actions.push((0, Action::KclSyncs));
+        }
+        timed(actions)
     }
 
     fn moment(&mut self) -> Duration {

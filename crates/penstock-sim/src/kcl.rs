@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use penstock_core::coordinator::api::InitialPosition;
 use penstock_core::ids::{LeaseCounter, LeaseKey, WorkerId};
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
@@ -25,6 +26,8 @@ pub struct KclWorker {
     held: BTreeMap<LeaseKey, LeaseCounter>,
     /// What the worker of the 3x protocol was promised.
     promised: BTreeSet<LeaseKey>,
+    /// The rows that it created: once each, since their counters all begin at the same.
+    created: BTreeSet<LeaseKey>,
 }
 
 impl KclWorker {
@@ -98,22 +101,28 @@ impl KclWorker {
         self.held.clear();
     }
 
-    /// Creates the rows of listed shards that have none, as its shard sync does for a parent whose children are not read yet: at
-    /// the oldest record, with a counter of zero.
-    pub fn sync(&self, world: &World, table: &SimulatedLeaseTable) {
+    /// Creates the rows of listed shards that have none, as its shard sync does for a parent whose children are not read yet: where
+    /// the stream is to be begun, with a counter of zero. A row that somebody deleted is one like any other.
+    pub fn sync(&mut self, world: &World, table: &SimulatedLeaseTable, initial: InitialPosition) {
+        let position = match initial {
+            InitialPosition::TrimHorizon => Position::TrimHorizon,
+            InitialPosition::Latest => Position::Latest,
+            InitialPosition::Timestamp(_) => Position::AtTimestamp,
+        };
         let rows = world.with(|state| {
             let streams = &state.streams;
             let missing = |number: &usize| {
                 let shard = &streams.shards()[*number];
                 let begun =
                     shard.parents.is_empty() || shard.parents.iter().all(|parent| state.ledger.has_ended(*parent));
-                let never = !state.ledger.has_ended(*number) && !state.ledger.was_created(&shard.key);
-                streams.is_listed(*number) && begun && never
+                let never = !self.created.contains(&shard.key)
+                    && (state.ledger.was_erased(&shard.key) || !state.ledger.was_created(&shard.key));
+                streams.is_listed(*number) && begun && never && !state.ledger.has_ended(*number)
             };
             let row = |number: usize| {
                 let shard = &streams.shards()[number];
                 let parents = shard.parents.iter().map(|parent| streams.shards()[*parent].id.clone()).collect();
-                let row = LeaseRow::new(shard.key.clone(), LeaseCounter(0), Position::TrimHorizon);
+                let row = LeaseRow::new(shard.key.clone(), LeaseCounter(0), position.clone());
                 LeaseRow { parents, hash_range: Some(shard.range), ..row }
             };
             (0..streams.shards().len()).filter(missing).map(row).collect::<Vec<_>>()
@@ -122,6 +131,7 @@ impl KclWorker {
             if table.row(&row.key).is_none() {
                 world.note(NAME, format_args!("creates {}", row.key));
                 table.create_now(&row);
+                self.created.insert(row.key.clone());
                 world.with(|state| state.ledger.on_foreign_create(&row));
             }
         }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use penstock_core::gap::{GapEntry, GapId};
 use penstock_core::ids::{LeaseCounter, LeaseKey, WorkerId};
 use penstock_core::lease::{CreateOutcome, Field, LeaseRow, LeaseWant, LeaseWrite, Scan, WriteOutcome};
+use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
 use penstock_engine::ports::{ErrorClass, GapLedger, KclVersion, LeaseTable, SeamError, TableProblem};
 
@@ -28,6 +29,8 @@ pub struct LinkedLeases {
     sent: Mutex<BTreeMap<LeaseKey, (LeaseWrite, Duration)>>,
     /// The rows that the worker has heard of.
     seen: Mutex<BTreeSet<LeaseKey>>,
+    /// The open rows as its last scan showed them.
+    scanned: Mutex<BTreeMap<LeaseKey, LeaseCounter>>,
 }
 
 impl fmt::Debug for LinkedLeases {
@@ -40,7 +43,21 @@ impl LinkedLeases {
     /// `table` as `worker` reaches it.
     #[must_use]
     pub fn new(link: Arc<Link>, worker: WorkerId, table: Arc<SimulatedLeaseTable>) -> Self {
-        Self { link, worker, table, sent: Mutex::default(), seen: Mutex::default() }
+        Self { link, worker, table, sent: Mutex::default(), seen: Mutex::default(), scanned: Mutex::default() }
+    }
+
+    /// Rows that are gone, or are others than before: the worker knows.
+    fn notice(&self, scan: &Scan) {
+        let mut scanned = self.scanned.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = scan.rows.iter().filter(|row| row.checkpoint != Position::ShardEnd);
+        let open = open.map(|row| (row.key.clone(), row.counter)).collect();
+        let unreadable: BTreeSet<&LeaseKey> = scan.unreadable.iter().map(|row| &row.key).collect();
+        let rows: BTreeMap<&LeaseKey, LeaseCounter> = scan.rows.iter().map(|row| (&row.key, row.counter)).collect();
+        for (key, counter) in std::mem::replace(&mut *scanned, open) {
+            if !unreadable.contains(&key) && rows.get(&key).is_none_or(|now| *now < counter) {
+                self.link.world.with(|state| state.ledger.on_noticed(&self.worker, &key));
+            }
+        }
     }
 
     /// When this write was first sent: now, unless the same bytes are under way for the same end.
@@ -130,6 +147,7 @@ impl LeaseTable for LinkedLeases {
             }
         }
         drop(seen);
+        self.notice(&scan);
         Ok(scan)
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use penstock_core::ids::{LeaseCounter, LeaseKey, WorkerId};
 use penstock_core::lease::LeaseWrite;
+use penstock_core::time::UnixMillis;
 
 use crate::stream::{ShardNumber, Streams};
 use crate::world::Violation;
@@ -52,7 +53,7 @@ pub const ONE_CALL: &str = "where order is asked for, one call with records of a
 /// See the text.
 pub const PINNED: &str = "a start without a position is pinned to a time that has come";
 /// See the text.
-pub const TOLD_FIRST: &str = "a gap is in the ledger before a checkpoint passes it";
+pub const TOLD_FIRST: &str = "a gap is in the ledger before a shard starts on it or a checkpoint passes it";
 /// See the text.
 pub const SAME_OBJECT: &str = "two different objects never meet under one key";
 /// See the text.
@@ -72,6 +73,14 @@ struct Holder {
     worker: WorkerId,
     /// Whether it was taken from one that may still believe in it, as the protocol allows only where that one does not answer.
     by_force: bool,
+}
+
+/// A row that somebody took away.
+#[derive(Debug, Clone, Copy)]
+struct Erased {
+    at: Duration,
+    /// How many gaps the gap ledger held then.
+    told: usize,
 }
 
 /// A lease that went from one worker to another.
@@ -129,9 +138,15 @@ pub struct Ledger {
     /// Shards whose row was taken away by somebody else: what was read of them may repeat.
     disturbed: BTreeSet<ShardNumber>,
     /// When somebody who is no worker took a row away.
-    erased: BTreeMap<LeaseKey, Duration>,
+    erased: BTreeMap<LeaseKey, Erased>,
     /// Rows that were created again by somebody who had seen the one before.
     recreated: BTreeSet<LeaseKey>,
+    /// Rows that somebody took away, as workers have seen.
+    noticed: BTreeSet<(WorkerId, LeaseKey)>,
+    /// Leases of rows that their workers know not to be the first, of which the gap ledger has to hold an entry from this place on.
+    to_tell: BTreeMap<LeaseKey, (WorkerId, usize)>,
+    /// The times to which starts without a position are pinned.
+    pinned: BTreeMap<LeaseKey, UnixMillis>,
     /// The keys that stand in an intent that was recorded.
     announced: BTreeSet<String>,
     /// Records that a checkpoint which is not ours passed before they were settled: somebody else has them.
@@ -183,6 +198,12 @@ impl Ledger {
         self.created.contains(key)
     }
 
+    /// Whether somebody who is no worker ever took a row under a key away.
+    #[must_use]
+    pub fn was_erased(&self, key: &LeaseKey) -> bool {
+        self.erased.contains_key(key)
+    }
+
     fn settle(&mut self, streams: &Streams, shard: ShardNumber, id: u64) {
         self.settled.insert(id);
         let users = &streams.shards()[shard].users;
@@ -207,6 +228,7 @@ impl Ledger {
         require(other.is_none(), ONE_OWNER, || {
             format!("{worker} begins to deliver {key}, which belongs to {other:?}")
         })?;
+        self.told_before_start(worker, key)?;
         let proven = self.proven.get(&(key.clone(), worker.clone())).copied();
         let holds = proven.is_some_and(|proven| now + lasts <= proven + self.failover);
         require(!self.rules || holds || self.touched.contains(key), PROVEN, || {

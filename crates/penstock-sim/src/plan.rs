@@ -84,7 +84,7 @@ pub enum Action {
     KclPrepares,
     /// It gives them up.
     KclLeaves,
-    /// It creates the rows of listed shards that have none.
+    /// It creates the rows of listed shards that have none, where the stream is to be begun.
     KclSyncs,
     /// It deletes a completed row whose children are read already.
     KclCleans,

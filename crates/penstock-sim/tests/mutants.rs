@@ -110,6 +110,16 @@ fn trimmed(seed: u64) -> Plan {
     plan.at(at + 11_500, Action::Start(0)).at(at + 12_500, Action::Start(1))
 }
 
+/// Rows are deleted, a leader of the KCL makes them again, and the gap ledger is hard to write.
+fn remade(seed: u64) -> Plan {
+    let mut plan = quiet(seed);
+    plan.faults.gaps.refused = 800;
+    (0..3).fold(plan, |plan, round| {
+        let at = 8_000 + 11_000 * round + 137 * (seed % 61);
+        plan.at(at, Action::Erase).at(at + 149 * (seed % 41), Action::KclSyncs)
+    })
+}
+
 /// The worlds that are made for a rule.
 fn directed(mutant: Mutant) -> Option<fn(u64) -> Plan> {
     match mutant {
@@ -120,6 +130,7 @@ fn directed(mutant: Mutant) -> Option<fn(u64) -> Plan> {
         Mutant::LatestNotPinned => Some(died_early),
         Mutant::ToolKeepsOwner => Some(released),
         Mutant::LedgerAfterCommit => Some(trimmed),
+        Mutant::StartBeforeLedger => Some(remade),
         Mutant::CounterNotChecked
         | Mutant::NoIntent
         | Mutant::CommitBeforePut

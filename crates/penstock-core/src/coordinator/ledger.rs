@@ -14,6 +14,7 @@ use super::{Coordinator, Mode};
 use crate::gap::{GapEnd, GapEntry, GapId, GapRange};
 use crate::ids::LeaseKey;
 use crate::lease::LeaseRow;
+use crate::mutant::{self, Mutant};
 use crate::position::Position;
 use crate::time::Instant;
 
@@ -223,7 +224,7 @@ impl Coordinator {
         if let Some(row) = self.held.get(key).map(|held| &held.row).filter(|row| starts_late(row)).cloned() {
             self.tell_late_start(&row);
         }
-        self.ledger.owes(key)
+        self.ledger.owes(key) && !mutant::is(Mutant::StartBeforeLedger)
     }
 
     pub(super) fn on_gap_recorded(&mut self, id: GapId, stored: bool, now: Instant) {

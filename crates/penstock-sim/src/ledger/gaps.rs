@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use penstock_core::gap::{GapEnd, GapEntry, GapReason};
-use penstock_core::ids::LeaseKey;
+use penstock_core::ids::{LeaseKey, WorkerId};
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::{Position, RecordPosition};
 use penstock_core::time::UnixMillis;
 
 use super::rows::decoded;
 use super::{Found, Ledger, TOLD_FIRST, require};
-use crate::stream::{ShardNumber, Streams};
+use crate::stream::{Shard, ShardNumber, Streams};
+use crate::world::Violation;
 
 impl Ledger {
     /// The gap ledger holds an entry.
@@ -106,44 +107,54 @@ impl Ledger {
                 && !self.objects.contains_key(id)
                 && !self.names(&after.key, position, shard.arrival_of(position))
         };
-        let lost = self.passed_by(&shard.users, before, after)?.into_iter().find(lost);
+        let lost = passed_by(shard, before, after)?.into_iter().find(lost);
         require(lost.is_none(), TOLD_FIRST, || {
             let record = lost.map(|index| &shard.users[index]);
             format!("checkpoint {} of {} passes the trimmed record {record:?}", after.checkpoint, after.key)
         })
     }
 
-    /// The user records that a write passes.
-    fn passed_by(
-        &self,
-        users: &[(RecordPosition, u64)],
-        before: &LeaseRow,
-        after: &LeaseRow,
-    ) -> Result<Vec<usize>, crate::world::Violation> {
-        // Who never had a position starts at the oldest record there is, and that is no gap.
-        let beyond = |row: &LeaseRow| match &row.checkpoint {
-            Position::After(position) => count_while(users, |at| at <= position),
-            Position::TrimHorizon | Position::Latest | Position::AtTimestamp | Position::ShardEnd => users.len(),
-        };
-        let first = |intent: &Bytes| Ok(decoded(intent)?.first).map(|first| count_while(users, |at| *at < first));
-        let mut passed = Vec::new();
-        let until = match &after.checkpoint {
-            Position::After(last) => Some(count_while(users, |at| at <= last)),
-            Position::ShardEnd => Some(users.len()),
-            Position::TrimHorizon | Position::Latest | Position::AtTimestamp => None,
-        };
-        if let Some(until) = until.filter(|_| before.checkpoint != after.checkpoint) {
-            let from = before.intent.as_ref().map_or_else(|| Ok(beyond(before)), first)?;
-            passed.extend(from..until);
-        }
-        if let Some(intent) = after.intent.as_ref().filter(|intent| before.intent.as_ref() != Some(*intent)) {
-            passed.extend(beyond(after)..first(intent)?);
-        }
-        Ok(passed)
-    }
-
     fn has_told(&self, key: &LeaseKey, reason: GapReason) -> bool {
         self.told.iter().any(|entry| entry.lease == *key && entry.reason == reason)
+    }
+
+    // === Before a shard starts ===
+
+    /// A worker has seen that a row is gone, or that it is not the one of before.
+    pub fn on_noticed(&mut self, worker: &WorkerId, key: &LeaseKey) {
+        // What is deleted in order needs no word.
+        if self.erased.contains_key(key) {
+            self.noticed.insert((worker.clone(), key.clone()));
+        }
+    }
+
+    /// A worker took a lease: what it has seen of the row is to be told before it does anything else with it.
+    pub(super) fn on_known_take(&mut self, worker: &WorkerId, key: &LeaseKey) {
+        if self.noticed.contains(&(worker.clone(), key.clone())) {
+            let since = self.erased.get(key).map_or(0, |erased| erased.told);
+            self.to_tell.insert(key.clone(), (worker.clone(), since));
+        } else {
+            self.to_tell.remove(key);
+        }
+    }
+
+    /// A worker begins to deliver what a shard holds: the gap ledger holds what it has seen of the row, and what the row leaves out.
+    pub(super) fn told_before_start(&self, worker: &WorkerId, key: &LeaseKey) -> Found {
+        let to_tell = self.to_tell.get(key).filter(|(knows, _)| knows == worker);
+        let recreated = |entry: &GapEntry| entry.lease == *key && entry.reason == GapReason::RowRecreated;
+        let told = to_tell.is_none_or(|(_, since)| self.told[*since..].iter().any(recreated));
+        require(told, TOLD_FIRST, || {
+            format!("{worker} reads {key}, knows that its row is another one, and told nobody")
+        })?;
+        let holds = self.holders.get(key).is_some_and(|holder| holder.worker == *worker);
+        let start = self.pinned.get(key).filter(|start| start.0 > 0 && holds);
+        let late = |entry: &GapEntry, start: UnixMillis| {
+            entry.reason == GapReason::StartedLate && entry.range.end == GapEnd::Until(start)
+        };
+        let noted = |start: &UnixMillis| self.told.iter().any(|entry| entry.lease == *key && late(entry, *start));
+        require(start.is_none_or(noted), TOLD_FIRST, || {
+            format!("{worker} reads {key} from {start:?} on, and the ledger does not know")
+        })
     }
 
     /// Whether an entry names a record.
@@ -165,6 +176,30 @@ impl Ledger {
     }
 }
 
-fn count_while(users: &[(RecordPosition, u64)], before: impl Fn(&RecordPosition) -> bool) -> usize {
-    users.partition_point(|(at, _)| before(at))
+/// The user records that a write passes, by their place in the shard.
+fn passed_by(shard: &Shard, before: &LeaseRow, after: &LeaseRow) -> Result<Vec<usize>, Violation> {
+    let users = &shard.users;
+    // Who never had a position starts at the oldest record there is; but what arrived after all was settled that was there is missed.
+    let known = |settled: Option<UnixMillis>| settled.map_or(users.len(), |settled| shard.users_before(settled));
+    let beyond = |row: &LeaseRow| match &row.checkpoint {
+        Position::After(position) => shard.users_up_to(position),
+        Position::TrimHorizon => known(row.arrival),
+        Position::Latest | Position::AtTimestamp => known(row.arrival.max(row.start.filter(|start| start.0 > 0))),
+        Position::ShardEnd => users.len(),
+    };
+    let first = |intent: &Bytes| Ok(decoded(intent)?.first).map(|first| users.partition_point(|(at, _)| *at < first));
+    let mut passed = Vec::new();
+    let until = match &after.checkpoint {
+        Position::After(last) => Some(shard.users_up_to(last)),
+        Position::ShardEnd => Some(users.len()),
+        Position::TrimHorizon | Position::Latest | Position::AtTimestamp => None,
+    };
+    if let Some(until) = until.filter(|_| before.checkpoint != after.checkpoint) {
+        let from = before.intent.as_ref().map_or_else(|| Ok(beyond(before)), first)?;
+        passed.extend(from..until);
+    }
+    if let Some(intent) = after.intent.as_ref().filter(|intent| before.intent.as_ref() != Some(*intent)) {
+        passed.extend(beyond(after)..first(intent)?);
+    }
+    Ok(passed)
 }

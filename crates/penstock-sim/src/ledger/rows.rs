@@ -10,10 +10,10 @@ use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
 
 use super::{
-    DELIVERED_FIRST, FENCED, Found, Holder, Ledger, Move, NOT_BY_ITSELF, ONE_OWNER, ONLY_A_WISH, ONLY_GROWS, PINNED,
-    RECORDED_FIRST, ROWS_STAY, require,
+    DELIVERED_FIRST, Erased, FENCED, Found, Holder, Ledger, Move, NOT_BY_ITSELF, ONE_OWNER, ONLY_A_WISH, ONLY_GROWS,
+    PINNED, RECORDED_FIRST, ROWS_STAY, require,
 };
-use crate::stream::Streams;
+use crate::stream::{ShardNumber, Streams};
 use crate::world::Violation;
 
 /// How long a holder has to answer a wish, in renewal intervals of a third of the failover time, jitter left out.
@@ -70,7 +70,10 @@ impl Ledger {
 
     /// Somebody who is no worker took a row away.
     pub fn on_erased(&mut self, streams: &Streams, key: &LeaseKey, now: Duration) {
-        self.erased.insert(key.clone(), now);
+        self.erased.insert(key.clone(), Erased { at: now, told: self.told.len() });
+        self.noticed.retain(|(_, noticed)| noticed != key);
+        self.to_tell.remove(key);
+        self.pinned.remove(key);
         self.holders.remove(key);
         self.last_writes.remove(key);
         self.unknowing.insert(key.clone());
@@ -98,7 +101,7 @@ impl Ledger {
         }
         // A create that was sent while there was an earlier row, and comes about when that is deleted, has the counter of its time:
         // nothing can be asked of a row that is not there.
-        let late = self.erased.get(key).is_some_and(|erased| made.sent < *erased);
+        let late = self.erased.get(key).is_some_and(|erased| made.sent < erased.at);
         let highest = self.counters.get(key).copied().filter(|_| !late);
         require(highest.is_none_or(|highest| row.counter > highest), ONLY_GROWS, || {
             format!("{key} was created with counter {}, an earlier row had {highest:?}", row.counter)
@@ -112,14 +115,27 @@ impl Ledger {
             format!("{key} starts at {} of {:?}", row.checkpoint, row.start)
         })?;
         // Whatever the row says: the start is when it was made, at the latest.
-        let shard = &streams.shards()[number];
-        for (_, id) in &shard.users[..shard.users_before(pinned.unwrap_or(now))] {
-            self.settle(streams, number, *id);
-        }
+        self.pin(streams, number, pinned.unwrap_or(now));
         Ok(())
     }
 
-    /// A worker of another make created a row, as it always does: at the oldest record, with a counter of zero.
+    /// A shard starts at a time: what came before is not asked for.
+    fn pin(&mut self, streams: &Streams, number: ShardNumber, start: UnixMillis) {
+        let shard = &streams.shards()[number];
+        self.pinned.insert(shard.key.clone(), start);
+        for (_, id) in &shard.users[..shard.users_before(start)] {
+            self.settle(streams, number, *id);
+        }
+    }
+
+    /// Whoever takes a row of the KCL without a position pins its start.
+    fn on_adopted(&mut self, streams: &Streams, (before, after): (&LeaseRow, &LeaseRow)) {
+        if let (Some(number), None, Some(start)) = (streams.number(&after.key), before.start, after.start) {
+            self.pin(streams, number, start);
+        }
+    }
+
+    /// A worker of another make created a row, as it always does: with a counter of zero.
     pub fn on_foreign_create(&mut self, row: &LeaseRow) {
         self.created.insert(row.key.clone());
         self.counters.entry(row.key.clone()).or_insert(row.counter);
@@ -209,6 +225,7 @@ impl Ledger {
         require(after.checkpoint >= before.checkpoint, ONLY_GROWS, || {
             format!("{worker} wrote checkpoint {} of {key} over {}", after.checkpoint, before.checkpoint)
         })?;
+        self.on_adopted(streams, (before, after));
         self.told_first(streams, before, after)?;
         if after.checkpoint == before.checkpoint { Ok(()) } else { self.on_checkpoint(streams, worker, after) }
     }
@@ -234,6 +251,7 @@ impl Ledger {
             let by_force = self.unknowing.remove(key) || live.is_some();
             self.touched.remove(key);
             self.tooled.remove(key);
+            self.on_known_take(worker, key);
             *self.tenures.entry(key.clone()).or_default() += 1;
             self.holders.insert(key.clone(), Holder { worker: worker.clone(), by_force });
             let last = self.last_holders.insert(key.clone(), worker.clone());

@@ -1,6 +1,7 @@
 //! A worker of the KCL takes leases, checkpoints in between and leaves: what it passed is its own, and what had been announced
 //! before it came is carried out as it was announced, or dropped if it went past it.
 
+use penstock_core::coordinator::api::InitialPosition;
 use penstock_sim::plan::{Action, Plan};
 
 use super::{by_calls, scenario, with_faults};
@@ -45,6 +46,53 @@ fn a_kcl_worker_syncs_and_cleans_up_beside_us() {
         let plan = visited(Plan::quiet(seed)).at(at, Action::Split).at(at + 50, Action::KclSyncs);
         let plan = plan.at(at + 4_000, Action::Merge).at(at + 4_020, Action::KclSyncs);
         (0..5).fold(plan, |plan, round| plan.at(at + 6_000 + 3_000 * round, Action::KclCleans))
+    });
+}
+
+/// Somebody deletes a row, and a leader of the KCL makes it again before or after we do.
+fn remade(plan: Plan) -> Plan {
+    let seed = plan.seed;
+    (0..3).fold(plan, |plan, round| {
+        let at = 8_000 + 11_000 * round + 137 * (seed % 61);
+        plan.at(at, Action::Erase).at(at + 149 * (seed % 41), Action::KclSyncs)
+    })
+}
+
+#[test]
+fn a_leader_of_the_kcl_makes_rows_again() {
+    scenario("a_leader_of_the_kcl_makes_rows_again", |seed| remade(Plan::quiet(seed)));
+}
+
+#[test]
+fn a_leader_of_the_kcl_makes_rows_again_by_calls() {
+    scenario("a_leader_of_the_kcl_makes_rows_again_by_calls", |seed| remade(by_calls(Plan::quiet(seed))));
+}
+
+#[test]
+fn a_leader_of_the_kcl_makes_rows_again_while_the_ledger_cannot_be_written() {
+    scenario("a_leader_of_the_kcl_makes_rows_again_while_the_ledger_cannot_be_written", |seed| {
+        remade(with_faults(seed, |faults| faults.gaps.refused = 700))
+    });
+}
+
+/// A leader of the KCL makes the first rows, at the tip, and we come to them.
+fn adopted(mut plan: Plan) -> Plan {
+    plan.initial = InitialPosition::Latest;
+    plan.workers = 0;
+    let at = 3_000 + 97 * (plan.seed % 61);
+    let plan = plan.at(at, Action::KclSyncs).at(at + 1_000, Action::Start(0)).at(at + 1_300, Action::Start(1));
+    remade(plan.at(at + 4_000, Action::Kill(0)).at(at + 9_000, Action::Start(0)))
+}
+
+#[test]
+fn we_come_to_rows_of_the_kcl_at_the_tip() {
+    scenario("we_come_to_rows_of_the_kcl_at_the_tip", |seed| adopted(Plan::quiet(seed)));
+}
+
+#[test]
+fn we_come_to_rows_of_the_kcl_at_the_tip_while_the_ledger_cannot_be_written() {
+    scenario("we_come_to_rows_of_the_kcl_at_the_tip_while_the_ledger_cannot_be_written", |seed| {
+        adopted(with_faults(seed, |faults| faults.gaps.refused = 700))
     });
 }
 
