@@ -16,6 +16,12 @@ fn demo(sink: &str) -> String {
     let output = run(&job, &["demo", "--sink", sink, "--out", &out]);
     assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
     assert!(started.elapsed() < LIMIT, "it took {:?}", started.elapsed());
+    // Nobody watches: progress is plain lines, each with its time, on stderr alone.
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    let is_plain = |line: &&str| line.contains(" s  ") && !line.contains(['\u{1b}', '\r']);
+    assert!(lines.iter().all(is_plain), "{}", output.stderr);
+    assert!(lines.iter().any(|line| line.ends_with("of 20000 records told")), "{}", output.stderr);
+    assert!(!output.stdout.contains(" s  "), "{}", output.stdout);
     output.stdout
 }
 
