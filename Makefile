@@ -4,10 +4,11 @@ SEEDS ?= 10000
 # CPU time of the random worlds of `make test`, in seconds.
 SIM_CPU ?= 300
 BENCH_MIB ?= 2048
+LEASES ?= 5000
 SIM_FLAGS ?= --profile sim
 STANDINS = ministack kinesis-local dynamodb-local microburst chromium aws prometheus
 
-.PHONY: help demo standins tools test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale bench stack licences reference deploy-check install
+.PHONY: help demo standins tools test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale keeper-cost bench deploy-check install stack licences reference
 
 help: ## shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -70,6 +71,9 @@ sim-mutants: ## breaks the protocol on purpose, rule by rule, and shows that the
 
 sim-scale: ## what one worker costs that holds 5,000 leases, in the simulation
 	cargo test -p penstock-sim $(SIM_FLAGS) --test scale -- --ignored --nocapture
+
+keeper-cost: ## what one worker costs that holds LEASES leases, with the SDK's calls to a table that answers at once
+	PENSTOCK_LEASES=$(LEASES) cargo test --release -p penstock --test keeper_cost -- --ignored --nocapture
 
 bench: ## memory and speed with a backlog of BENCH_MIB MiB
 	PENSTOCK_BENCH_MIB=$(BENCH_MIB) cargo test --release -p penstock --test footprint -- --ignored --nocapture
