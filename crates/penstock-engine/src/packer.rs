@@ -443,8 +443,7 @@ impl Packer {
     fn on_success(&mut self) {
         if self.failures > 0 {
             self.failures = 0;
-            self.parts.board.sink_is(SinkStatus::Ready);
-            tracing::info!("the sink takes calls again");
+            self.parts.board.sink_answers_again();
         }
     }
 

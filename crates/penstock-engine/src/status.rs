@@ -172,6 +172,12 @@ impl Board {
         facts.streams.get(stream.0).map_or_else(|| StreamName::new("?"), |stream| stream.name.clone())
     }
 
+    /// The name of a lease's stream: in the key where there are several, and else there is one.
+    pub(crate) fn stream_of(&self, key: &LeaseKey) -> StreamName {
+        let in_key = key.stream_id().and_then(|id| id.parts().map(|(_, name, _)| name));
+        in_key.unwrap_or_else(|| self.stream(StreamIndex(0)))
+    }
+
     /// The number of streams.
     pub(crate) fn streams(&self) -> usize {
         self.facts().streams.len()
@@ -246,13 +252,23 @@ impl Board {
         }
     }
 
-    pub(crate) fn sink_is(&self, sink: SinkStatus) {
+    /// `true` if it is up where it was down, or the other way round.
+    pub(crate) fn sink_is(&self, sink: SinkStatus) -> bool {
         let now = self.clock.now().wall;
         let mut facts = self.facts();
-        if std::mem::discriminant(&facts.sink) != std::mem::discriminant(&sink) {
+        let changed = std::mem::discriminant(&facts.sink) != std::mem::discriminant(&sink);
+        if changed {
             facts.sink_since = now;
         }
         facts.sink = sink;
+        changed
+    }
+
+    /// The sink takes what it refused before.
+    pub(crate) fn sink_answers_again(&self) {
+        if self.sink_is(SinkStatus::Ready) {
+            tracing::info!(worker = %self.worker, "the sink takes what it is sent again");
+        }
     }
 
     /// A call failed, perhaps for a lease: counted, and shown among the last errors. Told to the log elsewhere.

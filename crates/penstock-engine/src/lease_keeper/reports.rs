@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use penstock_core::coordinator::api::{LossReason, Report};
+use penstock_core::coordinator::api::{LossReason, Report, StreamIndex};
 use penstock_core::gap::GapEntry;
 use penstock_core::ids::LeaseKey;
 
@@ -26,24 +26,25 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         Report::Taken { key, from, stolen } => {
             board.lease_taken(&key);
             board.metrics.lease_taken(stolen);
-            let from = from.as_ref().map(|worker| worker.as_str());
-            tracing::info!(worker = %board.worker, shard = %key, from, stolen, "lease taken");
+            // A lease that was handed over names us already.
+            let from = from.as_ref().filter(|worker| **worker != board.worker).map(|worker| worker.as_str());
+            tracing::info!(worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), from, stolen, "lease taken");
         }
         Report::Lost { key, reason, to } => {
             board.metrics.lease_lost(reason.as_str());
             let (to, why) = (to.as_ref().map(|worker| worker.as_str()), why_lost(reason));
-            tracing::warn!(worker = %board.worker, shard = %key, reason = reason.as_str(), to, "lease lost: {why}");
+            tracing::warn!(worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), reason = reason.as_str(), to, "lease lost: {why}");
         }
         Report::Released { key, to } => {
             let to = to.as_ref().map(|worker| worker.as_str());
             if to.is_some() {
                 board.metrics.leases_handed_over.increment(1);
             }
-            tracing::info!(worker = %board.worker, shard = %key, to, "lease released");
+            tracing::info!(worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), to, "lease released");
         }
         Report::Wanted { key, of } => {
             board.metrics.leases_wanted.increment(1);
-            tracing::info!(worker = %board.worker, shard = %key, of = %of, "lease asked for");
+            tracing::info!(worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), of = %of, "lease asked for");
         }
         Report::CapsTooSmall { workers, max_leases, leases } => {
             tracing::warn!(
@@ -53,9 +54,11 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         }
         Report::Checkpointed { key } => {
             board.metrics.checkpoint_stored(board.clock.now().wall);
-            tracing::debug!(worker = %board.worker, shard = %key, "checkpoint stored");
+            tracing::debug!(worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), "checkpoint stored");
         }
-        Report::Ended { key } => tracing::info!(worker = %board.worker, shard = %key, "shard ended"),
+        Report::Ended { key } => {
+            tracing::info!(worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), "shard ended")
+        }
         Report::Scanned { leases, unowned, workers } => {
             board.scanned(unowned, workers);
             board.metrics.scanned(leases, unowned, workers);
@@ -64,7 +67,7 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         }
         Report::WaitsForForeign { key, owner } => {
             tracing::warn!(
-                worker = %board.worker, shard = %key, %owner,
+                worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), %owner,
                 "leases.mode is \"exclusive\" and a worker that is not penstock's is alive: nothing is taken until it has stopped"
             );
         }
@@ -76,15 +79,9 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         }
         Report::OtherKeyForm { found } => return Some(Consequence::Refuse(other_key_form(&found))),
         Report::UnreadableRow { key, problem } => {
-            tracing::error!(worker = %board.worker, shard = %key, problem, "a lease row cannot be read, its shard is left alone");
+            tracing::error!(worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), problem, "a lease row cannot be read, its shard is left alone");
         }
-        Report::HashRangeHole { stream, from, to } => {
-            let stream = board.stream(stream);
-            tracing::error!(
-                worker = %board.worker, %stream, from, to,
-                "no lease covers these hash keys, and listing the shards did not help: their records are not read"
-            );
-        }
+        Report::HashRangeHole { stream, from, to } => hash_range_hole(board, stream, from, to),
         Report::StreamRecreated { index, rows, stream: created } => {
             let stream = board.stream(index);
             let problem = format!("it was created again at {created}; the leases are of the one of {rows}");
@@ -103,6 +100,13 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
     None
 }
 
+fn hash_range_hole(board: &Board, stream: StreamIndex, from: u128, to: u128) {
+    tracing::error!(
+        worker = %board.worker, stream = %board.stream(stream), from, to,
+        "no lease covers these hash keys, and listing the shards did not help: their records are not read"
+    );
+}
+
 /// What became of a lost lease. Our owner string in a row that we did not write is no worker's doing, but for one that has it too.
 const fn why_lost(reason: LossReason) -> &'static str {
     match reason {
@@ -117,7 +121,8 @@ const fn why_lost(reason: LossReason) -> &'static str {
 
 /// An entry that the coordinator noticed stands in the ledger. One for information is no alarm.
 pub(super) fn gap_stored(board: &Board, entry: &GapEntry) {
-    let (stream, shard, reason, range) = (&entry.stream, &entry.lease, entry.reason.as_str(), &entry.range);
+    let (stream, shard) = (&entry.stream, entry.lease.shard_id());
+    let (reason, range) = (entry.reason.as_str(), &entry.range);
     if entry.reason.is_information() {
         tracing::info!(%stream, %shard, reason, %range, "for information, in the gap ledger");
         return;

@@ -63,7 +63,7 @@ impl ShardContext {
         if self.tenure.gaps.add(entry.id()) {
             worker.metrics.gap(entry.reason.as_str());
             tracing::error!(
-                stream = %entry.stream, shard = %entry.lease, reason = entry.reason.as_str(), range = %entry.range,
+                stream = %entry.stream, shard = %entry.lease.shard_id(), reason = entry.reason.as_str(), range = %entry.range,
                 gap = %entry.id(), "records may be missing by someone else's doing; the gap is in the ledger"
             );
         }

@@ -84,7 +84,7 @@ impl Running {
         let cut = self.shards.values().map(|shard| {
             let status = shard.cell.snapshot(now);
             tracing::error!(
-                shard = %shard.key, checkpoint = %status.checkpoint, records = status.in_flight,
+                stream = %status.stream, shard = %status.shard, checkpoint = %status.checkpoint, records = status.in_flight,
                 oldest = ?status.oldest_unsettled, problem = status.problem,
                 "not delivered within the grace period; it is read again from the checkpoint"
             );
@@ -104,7 +104,7 @@ impl Running {
             tracing::error!(worker = %self.ctx.settings.worker, problem, "the lease keeper failed, the worker ends");
             return Exit::Failed { problem };
         }
-        tracing::info!(worker = %self.ctx.settings.worker, "worker ends, all leases are given back");
+        tracing::debug!(worker = %self.ctx.settings.worker, "worker ends, all leases are given back");
         match std::mem::replace(&mut self.drain, Drain::No) {
             Drain::No | Drain::Settling { .. } => self.exit(Vec::new()),
             Drain::Releasing { end_at: _, undelivered } => self.exit(undelivered),

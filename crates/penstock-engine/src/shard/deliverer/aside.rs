@@ -61,7 +61,7 @@ impl SetAsider {
         for record in &self.batch.records {
             *counts.entry(record.reason.as_str()).or_insert(0) += 1;
         }
-        tracing::warn!(shard = %self.ctx.identity.shard, records = ?counts, "records were set aside");
+        tracing::warn!(stream = %self.ctx.identity.stream, shard = %self.ctx.identity.shard, records = ?counts, "records were set aside");
         counts.into_iter().collect()
     }
 

@@ -54,7 +54,7 @@ impl Intake {
         for corrupt in &taken.corrupt {
             let sequence = taken.records.chunk().record(corrupt.record as usize).sequence;
             tracing::warn!(
-                shard = %ctx.identity.shard, sequence, problem = ?corrupt.problem,
+                stream = %ctx.identity.stream, shard = %ctx.identity.shard, sequence, problem = ?corrupt.problem,
                 "a record looks like an aggregate and is broken, it is delivered as it is"
             );
         }

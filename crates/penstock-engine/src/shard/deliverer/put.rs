@@ -71,7 +71,7 @@ impl Putter {
             let error = match self.attempt(to, object).await {
                 Some(Ok(put)) => {
                     if attempt >= ATTEMPTS_TO_BE_DOWN {
-                        self.ctx.worker.board.sink_is(SinkStatus::Ready);
+                        self.ctx.worker.board.sink_answers_again();
                     }
                     return Ok(put);
                 }

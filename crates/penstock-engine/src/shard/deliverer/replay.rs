@@ -55,7 +55,7 @@ pub(crate) async fn settle(
         Err(error) => return Err(Stopped::GiveUp(format!("the intent in the row cannot be read: {error}"))),
     };
     if row.checkpoint >= Position::After(intent.last.clone()) {
-        tracing::info!(shard = %row.key, last = %intent.last, "the checkpoint has passed the intent, which is dropped");
+        tracing::info!(stream = %ctx.identity.stream, shard = %ctx.identity.shard, last = %intent.last, "the checkpoint has passed the intent, which is dropped");
         ctx.request(Part::Pipeline, ShardRequest::DropIntent { intent: encoded.clone() }).await?;
         return Ok(());
     }
@@ -67,7 +67,7 @@ pub(crate) async fn settle(
         let alone = ctx.worker.replays.acquire().await.expect("the semaphore of replays is never closed");
         ctx.pulse().waits(Part::Pipeline, Wait::Working);
         tracing::info!(
-            shard = %row.key, first = %intent.first, last = %intent.last, objects = intent.objects.len(),
+            stream = %ctx.identity.stream, shard = %ctx.identity.shard, first = %intent.first, last = %intent.last, objects = intent.objects.len(),
             to = %intent.destination, "carrying out the intent that was found"
         );
         let mut replay = Replay::new(ctx, sink, intent.clone())?;
@@ -162,7 +162,7 @@ impl Replay {
             if self.tally.records > 0 || self.tally.trimmed {
                 return Ok(());
             }
-            tracing::warn!(shard = %self.ctx.identity.shard, first = %self.intent.first, "the records of the intent are not there");
+            tracing::warn!(stream = %self.ctx.identity.stream, shard = %self.ctx.identity.shard, first = %self.intent.first, "the records of the intent are not there");
             tokio::select! {
                 // Biased: a lease that is lost is not waited with.
                 biased;
@@ -358,7 +358,7 @@ impl Replay {
         let probed = tokio::time::timeout(limit, self.sink.probe(recorded)).await;
         if configured != *recorded && matches!(probed, Ok(Ok(false))) {
             tracing::warn!(
-                shard = %self.ctx.identity.shard, %recorded, %configured,
+                stream = %self.ctx.identity.stream, shard = %self.ctx.identity.shard, %recorded, %configured,
                 "the destination in the intent does not exist, its objects go to the configured one"
             );
             return Ok(configured);
