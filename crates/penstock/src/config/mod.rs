@@ -21,3 +21,5 @@ mod value;
 
 pub(crate) use load::{Surroundings, load};
 pub(crate) use problem::Problems;
+#[cfg(test)]
+pub(crate) use schema::is_section;
