@@ -82,7 +82,8 @@ fn the_workers_fit_their_configuration_and_the_others_names() {
         let endpoint = endpoint.as_str().expect("a text").to_owned();
         let (host, port) = endpoint.trim_start_matches("http://").split_once(':').expect("host and port");
         let published = services[host]["ports"].as_array().expect("ports");
-        assert!(published.iter().any(|it| it["target"].to_string() == port), "{service}: {endpoint}");
+        let port: u64 = port.parse().expect("a number");
+        assert!(published.iter().any(|it| it["target"] == port), "{service}: {endpoint}");
     }
     let grace = toml("config/penstock.toml")["shutdown"]["grace_period"].as_str().map(seconds).expect("a default");
     for worker in WORKERS {
