@@ -12,6 +12,10 @@ use crate::lease::{LeaseRow, Scan, UnreadableRow};
 use crate::position::Position;
 use crate::time::{Instant, UnixMillis};
 
+/// How far a counter may grow between two looks without being another row's. It is far from one write a millisecond that a row
+/// gets, and far from the age of a row in milliseconds, by which the counter of a new one is larger.
+const LEAST_JUMP: u64 = 1_000;
+
 /// The rows as this worker last saw or wrote them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -30,12 +34,26 @@ pub(super) struct Observed {
     pub(super) since: Instant,
 }
 
+impl Observed {
+    /// Whether `row`, seen at `now`, cannot have come of this one by anything that workers and tools write: the counter fell, or
+    /// grew by more than was written since, as it does where penstock creates a row at the time of day; or the checkpoint
+    /// went back and what we stamp every row with is gone.
+    fn is_another(&self, row: &LeaseRow, now: Instant) -> bool {
+        let before = &self.row;
+        let unstamped = before.stream_created.is_some() && row.stream_created.is_none();
+        let written = u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX).max(LEAST_JUMP);
+        row.counter < before.counter
+            || row.counter.0 - before.counter.0 > written
+            || (unstamped && row.checkpoint < before.checkpoint)
+    }
+}
+
 /// A row that cannot be read.
 #[derive(Debug)]
 struct Unreadable {
     problem: String,
     /// As it was when it could be read, if it ever could.
-    last: Option<LeaseRow>,
+    last: Option<Observed>,
 }
 
 /// A row that was there and is not any more.
@@ -79,11 +97,12 @@ impl Table {
         let mut before = std::mem::take(&mut self.unreadable);
         for row in self.rows.values().map(|observed| &observed.row) {
             let last = before.remove(&row.key).and_then(|unreadable| unreadable.last);
-            seen.recreated.extend(last.filter(|last| is_another(last, row)).map(|last| (last.key, last.checkpoint)));
+            let last = last.filter(|last| last.is_another(row, now)).map(|last| last.row);
+            seen.recreated.extend(last.map(|last| (last.key, last.checkpoint)));
         }
         seen.unreadable = self.note_unreadable(scan.unreadable, &mut before, &mut missed);
-        missed.extend(before.into_iter().map(|(key, unreadable)| unreadable.last.unwrap_or_else(|| unknown(key))));
-        for row in missed {
+        let gone = before.into_iter().map(|(key, row)| row.last.map_or_else(|| unknown(key), |last| last.row));
+        for row in missed.into_iter().map(|missed| missed.row).chain(gone) {
             if self.vanish(&row, now) {
                 seen.missed.push(row.key);
             }
@@ -99,38 +118,38 @@ impl Table {
         started: Instant,
         now: Instant,
         recreated: &mut Vec<(LeaseKey, Position)>,
-    ) -> Vec<LeaseRow> {
+    ) -> Vec<Observed> {
         rows.sort_by(|a, b| a.key.cmp(&b.key));
         let mut before = std::mem::take(&mut self.rows).into_values().peekable();
         let (mut seen, mut missed) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
             while let Some(known) = before.next_if(|known| known.row.key < row.key) {
-                missed.push(known.row);
+                missed.push(known);
             }
             let known = before.next_if(|known| known.row.key == row.key);
-            if let Some(known) = known.as_ref().filter(|known| known.since > started && is_another(&known.row, &row)) {
+            if let Some(known) = known.as_ref().filter(|known| known.since > started && known.is_another(&row, now)) {
                 // As it was before a write of ours that was answered meanwhile; or another one, which the next scan tells.
                 seen.push((row.key, Observed { row: known.row.clone(), since: known.since }));
                 continue;
             }
-            recreated.extend(self.replaced(known.as_ref(), &row).map(|checkpoint| (row.key.clone(), checkpoint)));
+            recreated.extend(self.replaced(known.as_ref(), &row, now).map(|checkpoint| (row.key.clone(), checkpoint)));
             let since = match known {
                 Some(known) if is_unmoved(&known.row, &row) => known.since,
                 Some(_) | None => now,
             };
             seen.push((row.key.clone(), Observed { row, since }));
         }
-        missed.extend(before.map(|known| known.row));
+        missed.extend(before);
         self.rows = seen.into_iter().collect();
         missed
     }
 
     /// The checkpoint of the row that was under the key of `row`, if that was another one and the ledger is not told.
-    fn replaced(&mut self, known: Option<&Observed>, row: &LeaseRow) -> Option<Position> {
+    fn replaced(&mut self, known: Option<&Observed>, row: &LeaseRow, now: Instant) -> Option<Position> {
         if let Some(vanished) = self.vanished.remove(&row.key) {
             return (!vanished.told).then_some(vanished.checkpoint);
         }
-        let known = known.filter(|known| is_another(&known.row, row))?;
+        let known = known.filter(|known| known.is_another(row, now))?;
         Some(known.row.checkpoint.clone())
     }
 
@@ -147,12 +166,12 @@ impl Table {
         &mut self,
         rows: Vec<UnreadableRow>,
         before: &mut BTreeMap<LeaseKey, Unreadable>,
-        missed: &mut Vec<LeaseRow>,
+        missed: &mut Vec<Observed>,
     ) -> Vec<UnreadableRow> {
         let mut fresh = Vec::new();
         for row in rows {
             let known = before.remove(&row.key);
-            let readable = missed.iter().position(|missed| missed.key == row.key).map(|index| missed.remove(index));
+            let readable = missed.iter().position(|missed| missed.row.key == row.key).map(|index| missed.remove(index));
             let news = known.as_ref().is_none_or(|known| known.problem != row.problem);
             let last = readable.or_else(|| known.and_then(|known| known.last));
             self.unreadable.insert(row.key.clone(), Unreadable { problem: row.problem.clone(), last });
@@ -270,13 +289,6 @@ impl Table {
 fn is_unmoved(before: &LeaseRow, now: &LeaseRow) -> bool {
     before.counter == now.counter
         && (before == now || LeaseRow { wanted: now.wanted.clone(), ..before.clone() } == *now)
-}
-
-/// Whether `now` cannot have come of `before` by anything that workers and tools write: the counter fell, or the checkpoint went back
-/// and what we stamp every row with is gone.
-fn is_another(before: &LeaseRow, now: &LeaseRow) -> bool {
-    let unstamped = before.stream_created.is_some() && now.stream_created.is_none();
-    now.counter < before.counter || (unstamped && now.checkpoint < before.checkpoint)
 }
 
 /// What is known of a row that could never be read: nothing.
@@ -416,6 +428,17 @@ mod tests {
         assert_eq!(table.vanished(&known.key).unwrap().checkpoint, Position::Latest);
         assert_eq!(table.vanished(&never_read).unwrap().checkpoint, Position::TrimHorizon);
         assert!(!table.contains(&known.key));
+    }
+
+    #[test]
+    fn a_counter_that_jumps_is_that_of_another_row() {
+        for (counter, recreated) in [(1_700_000_000_000, false), (1_700_000_000_900, false), (1_700_000_090_000, true)]
+        {
+            let mut table = Table::default();
+            table.observe(scan(vec![row(1_700_000_000_000)]), at(1), at(1));
+            let seen = table.observe(scan(vec![row(counter)]), at(6), at(6));
+            assert_eq!(!seen.recreated.is_empty(), recreated, "{counter}");
+        }
     }
 
     #[test]
