@@ -1,6 +1,6 @@
 //! What answers mean: pure functions from what was seen to rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use penstock_aws::probe::{Caller, CredentialsSeen, DeliverySeen, ReadSeen, Refusal, StreamSeen, TableSeen, Tried};
@@ -11,6 +11,10 @@ use penstock_engine::ports::ErrorClass;
 use super::arn;
 use super::iam::{self, Action};
 use super::report::Row;
+
+mod failover;
+
+pub(super) use failover::{Sight, Sights, failover};
 
 /// A signature that is further off than this is refused.
 const SKEW_REFUSED: i64 = 300;
@@ -353,107 +357,6 @@ pub(super) fn put_records(call: &Call<'_>, tried: &Tried<()>) -> Row {
 pub(super) fn owners(rows: &[LeaseRow]) -> BTreeSet<&str> {
     let open = rows.iter().filter(|row| row.checkpoint != Position::ShardEnd);
     open.filter_map(|row| row.owner.as_ref().map(|owner| owner.as_str())).collect()
-}
-
-/// What one look at the table showed of a lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sight {
-    pub(super) owner: String,
-    pub(super) counter: u64,
-    pub(super) checkpoint: String,
-}
-
-/// Looks at the table, each at a time since the first.
-pub(super) type Sights = Vec<(Duration, BTreeMap<String, Sight>)>;
-
-/// How often the owners renew, held against our failover time.
-pub(super) fn failover(sights: &Sights, ours: Duration) -> Vec<Row> {
-    const WHAT: &str = "leases.failover_time";
-    let (Some((_, first)), Some((looked, _))) = (sights.first(), sights.last()) else { return Vec::new() };
-    let owners: BTreeSet<&str> = first.values().map(|sight| sight.owner.as_str()).collect();
-    if owners.is_empty() {
-        return vec![Row::not_tried(
-            WHAT,
-            "the lease table",
-            "nobody owns a lease: there is nothing to hold it against",
-        )];
-    }
-    let looked_for = format!("looked {:.1} s", looked.as_secs_f64());
-    let rows = owners.into_iter().map(|owner| {
-        let Renewals { leases, writes, seconds, checkpoints } = renewals(sights, first, owner);
-        match (writes, interval(leases, writes, seconds)) {
-            (0, _) if checkpoints > 0 => Row::not_tried(
-                WHAT,
-                owner,
-                format!("it checkpoints all the time, which hides its renewals ({looked_for})"),
-            ),
-            // A lease is renewed within a third of the failover time; a shorter look shows nothing.
-            (0, _) if looked.as_secs_f64() < ours.as_secs_f64() / 3.0 * 1.2 => {
-                Row::not_tried(WHAT, owner, format!("too short a look to see a renewal ({looked_for})"))
-            }
-            (0, _) => {
-                let says = format!("none of its {leases} leases was renewed ({looked_for})");
-                Row::warning(WHAT, owner, says).fix(format!(
-                    "it is dead, or its failover time is far longer than our {} s: all workers need the same",
-                    ours.as_secs_f64()
-                ))
-            }
-            (_, None) => {
-                Row::not_tried(WHAT, owner, format!("too few renewals to tell its failover time ({looked_for})"))
-            }
-            (_, Some(every)) => {
-                let theirs = every * 3.0;
-                let says =
-                    format!("renews every {every:.1} s, as with a failover time of about {theirs:.0} s ({looked_for})");
-                let ratio = theirs / ours.as_secs_f64();
-                if (0.65..=1.45).contains(&ratio) {
-                    Row::good(WHAT, owner, says)
-                } else {
-                    Row::warning(WHAT, owner, says).fix(format!(
-                        "ours is {} s: set both to the same, or each takes the other for dead, or waits too long",
-                        ours.as_secs_f64()
-                    ))
-                }
-            }
-        }
-    });
-    rows.collect()
-}
-
-#[derive(Debug)]
-struct Renewals {
-    leases: usize,
-    writes: u32,
-    /// Seconds that all these leases together were looked at.
-    seconds: f64,
-    /// Leases that were checkpointed meanwhile.
-    checkpoints: usize,
-}
-
-/// The writes of leases that kept owner and checkpoint: a checkpoint is written whenever there is one.
-fn renewals(sights: &Sights, first: &BTreeMap<String, Sight>, owner: &str) -> Renewals {
-    let mut renewals = Renewals { leases: 0, writes: 0, seconds: 0.0, checkpoints: 0 };
-    for (key, start) in first.iter().filter(|(_, sight)| sight.owner == owner) {
-        renewals.leases += 1;
-        let mut before = (Duration::ZERO, start);
-        for (at, sights) in sights.iter().skip(1) {
-            let Some(now) = sights.get(key).filter(|now| now.owner == owner) else { break };
-            if now.checkpoint != start.checkpoint {
-                renewals.checkpoints += 1;
-                break;
-            }
-            renewals.writes += u32::from(now.counter != before.1.counter);
-            renewals.seconds += (*at - before.0).as_secs_f64();
-            before = (*at, now);
-        }
-    }
-    renewals
-}
-
-/// The mean interval; with few writes it would be chance.
-fn interval(leases: usize, writes: u32, seconds: f64) -> Option<f64> {
-    let enough = writes >= 4 || (leases == 1 && writes >= 2);
-    (enough && writes > 0).then(|| seconds / f64::from(writes))
 }
 
 #[cfg(test)]

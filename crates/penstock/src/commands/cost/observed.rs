@@ -44,7 +44,8 @@ pub(super) fn ask(url: &str, seconds: u32) -> anyhow::Result<(Observed, String)>
     let observed =
         judge(before, after, elapsed, &fleet).with_context(|| format!("{url}, looked for {elapsed:.0} s"))?;
     let how = format!(
-        "as {url} saw it for {elapsed:.0} s; it holds {} of {} open shards, and the load is taken to be the same on the others",
+        "as {url} saw it for {elapsed:.0} s; it holds {} of {} open shards, and the load is taken to be the same on the others. \
+         Records are user records: a producer that aggregates pays for fewer PUT payload units",
         fleet.held, fleet.open
     );
     Ok((observed, how))

@@ -1,5 +1,7 @@
 //! Rows from made-up answers.
 
+use std::collections::BTreeMap;
+
 use penstock_core::ids::{LeaseCounter, LeaseKey, WorkerId};
 
 use super::super::report::Outcome;
