@@ -424,7 +424,7 @@ pub enum Report {
     Scanned {
         /// Leases of the table that are not at `SHARD_END`.
         leases: usize,
-        /// Those without a live owner.
+        /// Those without a live owner, and those whose row cannot be read.
         unowned: usize,
         /// Workers that own a live lease, this one included.
         workers: usize,

@@ -272,6 +272,12 @@ impl Table {
         self.unreadable.keys().filter(move |key| key.as_str().starts_with(&prefix))
     }
 
+    /// The keys of the rows that cannot be read, but for those that were at `SHARD_END` when they could.
+    pub(super) fn unreadable_open(&self) -> impl Iterator<Item = &LeaseKey> {
+        let ended = |row: &Unreadable| row.last.as_ref().is_some_and(|last| last.row.checkpoint == Position::ShardEnd);
+        self.unreadable.iter().filter(move |(_, row)| !ended(row)).map(|(key, _)| key)
+    }
+
     /// The earliest pinned start: when the application began to read this stream.
     pub(super) fn earliest_start(&self, stream: &StreamSettings) -> Option<UnixMillis> {
         let vanished = self.vanished.iter().filter(|(key, _)| key.stream_id() == stream.id);

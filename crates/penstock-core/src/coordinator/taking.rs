@@ -128,7 +128,9 @@ impl Coordinator {
         let unowned =
             leases.iter().filter(|lease| lease.is_open()).filter(|lease| lease.live_owner(self.me()).is_none()).count();
         let workers = Lease::count_by_worker(&leases, self.me()).len();
-        let scanned = Report::Scanned { leases: open, unowned, workers };
+        // Nobody can hold a lease whose row cannot be read.
+        let unreadable = self.table.unreadable_open().filter(|key| self.streams.is_served(key)).count();
+        let scanned = Report::Scanned { leases: open + unreadable, unowned: unowned + unreadable, workers };
         let limits = self.limits(now.instant);
         let caps = limits.max_leases.filter(|_| limits.are_too_small(workers, open));
         let caps = caps.map(|max_leases| (workers, max_leases, open));

@@ -165,6 +165,9 @@ fn a_row_that_cannot_be_read_is_reported_once_and_not_created_again() {
         let scan = Some(Scan { rows: Vec::new(), unreadable: unreadable() });
         desk.handle(Event::LeasesScanned { started: desk.now.instant, scan });
     }
+    let is_unowned =
+        |command: &Command| matches!(command, Command::Report(Report::Scanned { leases: 1, unowned: 1, .. }));
+    assert!(desk.told.iter().any(is_unowned), "nobody can hold it: {:?}", desk.told);
     desk.told.retain(|command| matches!(command, Command::Report(Report::UnreadableRow { .. })));
     assert_eq!(desk.told.len(), 1);
 }
