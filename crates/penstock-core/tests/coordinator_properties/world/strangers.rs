@@ -60,7 +60,7 @@ impl World {
         for worker in &mut self.workers {
             worker.knows.noticed.remove(&key);
         }
-        if number % 2 == 0 && self.strangers.remade.insert(key.clone()) {
+        if number.is_multiple_of(2) && self.strangers.remade.insert(key.clone()) {
             let delay = self.below(12_000);
             self.schedule(delay, Item::Remake(key));
         }
@@ -73,7 +73,7 @@ impl World {
             return;
         }
         // What came before a child at the tip would be left out with all that it waits for.
-        let latest = shard.parents.is_empty() && number(&shard.id) % 2 == 0;
+        let latest = shard.parents.is_empty() && number(&shard.id).is_multiple_of(2);
         let checkpoint = if latest { Position::Latest } else { Position::TrimHorizon };
         let mut row = LeaseRow::new(key.clone(), LeaseCounter(0), checkpoint);
         row.parents.clone_from(&shard.parents);
