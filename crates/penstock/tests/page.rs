@@ -68,7 +68,10 @@ fn is_to_scale(facts: &Facts, shards: &[Shard]) {
         let (from, to) = shard.hash_range;
         let [part] = shown.parts.as_slice() else { panic!("{} has {} parts", shard.id, shown.parts.len()) };
         let expected = (from as f64 / HASH_KEYS * width, (to - from) as f64 / HASH_KEYS * width);
-        assert!((part.x - expected.0).abs() < 0.5 && (part.width - expected.1).abs() < 0.5, "{shown:?}: {expected:?}");
+        assert!(
+            (part.x - expected.0).abs() < 0.02 && (part.width - expected.1).abs() < 0.02,
+            "{shown:?}: {expected:?}"
+        );
         assert!((shown.seen - part.width).abs() < 1.5, "the browser draws it {} wide: {shown:?}", shown.seen);
         assert!(part.y >= 0.0 && part.y + part.height <= bottom, "{shown:?}");
         assert_eq!(shown.kinds.contains(&"ended".to_owned()), !shard.is_open, "{shown:?}");
@@ -220,14 +223,14 @@ fn tiles_the_range(facts: &Facts, shards: u32) {
     let mut ends: BTreeMap<i64, f64> = BTreeMap::new();
     for shown in &open {
         let width: f64 = shown.parts.iter().map(|part| part.width).sum();
-        assert!((width - share).abs() < 0.5, "{shown:?} is not {share} px wide");
+        assert!((width - share).abs() < 0.02, "{shown:?} is not {share} px wide");
         for part in &shown.parts {
             let end = ends.entry(part.y.round() as i64).or_default();
-            assert!((part.x - *end).abs() < 0.5, "{shown:?} begins {} px after the one before", part.x - *end);
+            assert!((part.x - *end).abs() < 0.02, "{shown:?} begins {} px after the one before", part.x - *end);
             *end = part.x + part.width;
             assert!(part.height >= 14.0 && part.y + part.height <= range.height, "{shown:?}");
         }
     }
     assert_eq!(ends.len(), range.rows as usize);
-    assert!(ends.values().all(|end| (end - range.width).abs() < 0.5), "{ends:?}");
+    assert!(ends.values().all(|end| (end - range.width).abs() < 0.02), "{ends:?}");
 }
