@@ -25,9 +25,10 @@ fn job(local: &Local, shards: u32) -> (Job, Stream) {
 /// Status, headers in lower case, and body of a request.
 fn ask(worker: &mut Worker, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
     let mut connection = TcpStream::connect(worker.admin()).expect("it listens");
-    connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has a time-out");
     let length = body.len();
-    write!(connection, "{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}").unwrap();
+    write!(connection, "{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+        .expect("it takes the request");
     let mut answer = String::new();
     connection.read_to_string(&mut answer).expect("it answers and ends the connection");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
