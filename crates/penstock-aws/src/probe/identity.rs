@@ -1,10 +1,14 @@
 //! Who the credentials are: what the chain says of them, and what STS says, which every identity may ask.
 
+use std::error::Error;
 use std::time::SystemTime;
 
 use aws_config::SdkConfig;
 use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::Response;
 use penstock_engine::ports::ErrorClass;
 
 use super::{Refusal, Tried};
@@ -37,7 +41,10 @@ pub struct CredentialsSeen {
 pub async fn credentials(config: &SdkConfig) -> Tried<CredentialsSeen> {
     let denied = |message: String| Refusal { class: ErrorClass::Denied, code: None, message };
     let provider = config.credentials_provider().ok_or_else(|| denied("no provider is configured".to_owned()))?;
-    let found = provider.provide_credentials().await.map_err(|error| denied(chain(&error)))?;
+    let found = provider.provide_credentials().await.map_err(|error| {
+        // What STS said of a role, or that it said nothing, is better than what the chain makes of it.
+        of_role(&error).unwrap_or_else(|| denied(chain(&error)))
+    })?;
     let features = found.get_property::<Vec<AwsCredentialFeature>>();
     let steps: Vec<&str> = features.into_iter().flatten().filter_map(words).collect();
     let source = if steps.is_empty() { "the SDK's chain".to_owned() } else { steps.join(", then ") };
@@ -47,6 +54,18 @@ pub async fn credentials(config: &SdkConfig) -> Tried<CredentialsSeen> {
         source,
         expires_in: found.expiry().map(left),
     })
+}
+
+/// The refusal of a role, where that is what an error goes back to.
+fn of_role(error: &(dyn Error + 'static)) -> Option<Refusal> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<SdkError<AssumeRoleError, Response>>() {
+            return Some(Refusal::of(refused));
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// A step of the chain, for people.

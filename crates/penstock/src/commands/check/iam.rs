@@ -52,6 +52,9 @@ actions! { "s3-sink-kms.json": KMS_OF_BUCKET = "kms:GenerateDataKey"; }
 actions! { "assume-source-role.json": ASSUME_SOURCE = "sts:AssumeRole"; }
 actions! { "assume-sink-role.json": ASSUME_SINK = "sts:AssumeRole"; }
 
+/// Whom a role that is assumed has to trust.
+pub(super) const TRUST: &str = "deploy/iam/assumed-role.trust.json";
+
 /// What the stream's own policy has to allow to another account.
 pub(super) const CROSS_ACCOUNT: &str = "deploy/iam/source-cross-account.resource-policy.json";
 
@@ -101,6 +104,7 @@ mod tests {
         ] {
             assert!(allowed(action.policy).iter().any(|allowed| allowed == action.name), "{action:?}");
         }
+        assert!(allowed(TRUST).iter().any(|allowed| allowed == ASSUME_SOURCE.name));
         assert!(allowed(CROSS_ACCOUNT).iter().any(|allowed| allowed == GET_RECORDS.name));
     }
 }

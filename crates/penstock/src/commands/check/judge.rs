@@ -131,8 +131,19 @@ pub(super) fn credentials(used_for: &str, role: Option<&str>, tried: &Tried<Cred
         Err(refusal) => {
             let row = Row::failed("credentials", used_for, &refusal.message);
             match role {
-                Some(role) if used_for == READING => row.granting(iam::ASSUME_SOURCE.on(role)),
-                Some(role) => row.granting(iam::ASSUME_SINK.on(role)),
+                Some(_) if refusal.is_silence() => {
+                    row.fix("is there a way to STS in aws.region: a VPC endpoint or a NAT gateway, the security group, DNS?")
+                }
+                Some(_) if refusal.code.as_deref().is_some_and(|code| of_credentials(code).is_some()) => {
+                    row.fix(refusal.code.as_deref().and_then(of_credentials).unwrap_or_default())
+                }
+                Some(role) => {
+                    let action = if used_for == READING { iam::ASSUME_SOURCE } else { iam::ASSUME_SINK };
+                    let mut row = row.granting(action.on(role));
+                    row.fix.push_str("; the role has to trust these credentials too, as in ");
+                    row.fix.push_str(iam::TRUST);
+                    row
+                }
                 None => row.fix("give the task or instance a role, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
             }
         }

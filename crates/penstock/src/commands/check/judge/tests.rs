@@ -252,6 +252,11 @@ fn credentials_that_a_role_refuses_name_the_role_and_its_file() {
         assert_eq!((grant.action, grant.resource.as_str()), ("sts:AssumeRole", "arn:aws:iam::1:role/r"));
         assert_eq!(grant.policy, format!("deploy/iam/{policy}"));
     }
+    let expired = Err(refusal(ErrorClass::Denied, Some("ExpiredToken")));
+    assert_eq!(credentials(READING, Some("arn:aws:iam::1:role/r"), &expired).fix, "renew the credentials");
+    let silent = Err(refusal(ErrorClass::Transient, None));
+    let row = credentials(READING, Some("arn:aws:iam::1:role/r"), &silent);
+    assert!(row.grant.is_none() && row.fix.contains("STS"), "{row:?}");
     let row = credentials(READING, None, &denied);
     assert!(row.grant.is_none() && row.fix.contains("AWS_PROFILE"), "{row:?}");
 }
