@@ -161,6 +161,7 @@ struct Lease<'a> {
     parents: Vec<&'a str>,
     children: Vec<String>,
     waits_for_parents: bool,
+    waits_for_ledger: bool,
     checkpoint: String,
     intent_open: bool,
     arrival_milliseconds: Option<i64>,
@@ -296,6 +297,7 @@ fn lease<'a>(
         parents: lease.parents.iter().map(|parent| parent.as_str()).collect(),
         children,
         waits_for_parents: lease.waits_for_parents,
+        waits_for_ledger: lease.waits_for_ledger,
         checkpoint: lease.checkpoint.to_string(),
         intent_open: lease.intent_open,
         arrival_milliseconds: lease.arrival.map(|arrival| arrival.0),
@@ -324,9 +326,13 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
+    use penstock_core::coordinator::api::StreamIndex;
     use penstock_core::gap::{GapEnd, GapEntry, GapRange, GapReason};
-    use penstock_core::ids::{ShardId, StreamName, WorkerId};
+    use penstock_core::ids::{HashRange, ShardId, StreamName, WorkerId};
+    use penstock_core::position::RecordPosition;
     use penstock_core::time::UnixMillis;
+    use penstock_engine::metrics::Totals;
+    use penstock_engine::status::ShardPhase;
 
     use super::*;
 
@@ -348,5 +354,92 @@ mod tests {
         let page = include_str!("../../../../docs/status.md");
         let rows = page.lines().filter_map(|line| line.strip_prefix("| `gaps.entries[].")?.split('`').next());
         assert_eq!(rows.collect::<BTreeSet<_>>(), has);
+    }
+
+    const SHARDS: u128 = 5_000;
+
+    /// A worker that holds every one of so many shards.
+    fn large() -> Status {
+        let sequence = "49590338271490256608559692538361571095921575989136588898";
+        let position = RecordPosition::parse(sequence).unwrap();
+        let key = |at: u128| LeaseKey::single_stream(&ShardId::new(&format!("shardId-{at:012}")));
+        let worker = WorkerId::new("ip-10-0-1-17-5eed0001");
+        let lease = |at: u128| LeaseStatus {
+            key: key(at),
+            stream: StreamIndex(0),
+            owner: Some(worker.clone()),
+            checkpoint: Position::After(position.clone()),
+            held: true,
+            waits_for_parents: false,
+            waits_for_ledger: false,
+            intent_open: false,
+            hash_range: Some(HashRange { start: u128::MAX / SHARDS * at, end: u128::MAX / SHARDS * (at + 1) - 1 }),
+            parents: vec![ShardId::new("shardId-000000000000")],
+            arrival: Some(UnixMillis(1_795_326_272_190)),
+            lag: Some(175),
+            throughput: None,
+            wanted: None,
+        };
+        let shard = |at: u128| ShardStatus {
+            lease: key(at),
+            stream: StreamName::new("clicks"),
+            shard: key(at).shard_id(),
+            phase: ShardPhase::Running,
+            checkpoint: Position::After(position.clone()),
+            position: Some(position.clone()),
+            lag: Duration::from_millis(175),
+            behind: Some(Duration::ZERO),
+            read_bytes: 1 << 40,
+            held_for: Duration::from_secs(86_400),
+            open_bytes: 1 << 20,
+            open_records: 4_096,
+            in_flight: 4_096,
+            oldest_unsettled: Duration::from_secs(60),
+            problem: None,
+            restarts: 0,
+        };
+        Status {
+            worker: worker.clone(),
+            streams: vec![StreamStatus { name: StreamName::new("clicks"), problem: None }],
+            taken_at: UnixMillis(0),
+            started_at: UnixMillis(0),
+            uptime: Duration::ZERO,
+            started: true,
+            scan_age: None,
+            draining: false,
+            keeper_idle: None,
+            leases: (0..SHARDS).map(lease).collect(),
+            unowned: 0,
+            workers: 1,
+            shards: (0..SHARDS).map(shard).collect(),
+            sink: SinkStatus::Ready,
+            sink_since: UnixMillis(0),
+            lease_problem: None,
+            gaps: Vec::new(),
+            errors: Vec::new(),
+            open_gaps: 0,
+            gap_problem: None,
+            given_up: Vec::new(),
+            lag: Duration::ZERO,
+            memory_used: 0,
+            memory_budget: 1,
+            totals: Totals::default(),
+        }
+    }
+
+    #[test]
+    fn five_thousand_shards_are_some_megabytes_and_each_knows_its_children() {
+        let about = About { application: "clicks-to-s3".to_owned(), destination: "s3://lake".to_owned() };
+        let status = large();
+        let began = Instant::now();
+        let text = json(&about, &status, &[]);
+        let took = began.elapsed();
+        assert!(text.len() < 7_000_000, "{} bytes", text.len());
+        // Without optimization, on a busy machine; it must not grow with the square of the shards.
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        let answer: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(answer["leases"][0]["children"].as_array().map(Vec::len), Some(SHARDS as usize));
+        assert_eq!(answer["leases"][4_999]["children"], serde_json::json!([]));
+        assert_eq!((&answer["leases"][7]["state"], &answer["shards"][7]["phase"]), (&"held".into(), &"running".into()));
     }
 }

@@ -197,6 +197,7 @@ function behind({ lag }) {
 function notes(lease) {
   const notes = [];
   if (lease.problem) notes.push(lease.problem);
+  if (lease.row.waits_for_ledger) notes.push('waits for the gap ledger');
   if (lease.row.intent_open) notes.push('an intent is open');
   if (lease.row.wanted_by) notes.push(`asked for by ${lease.row.wanted_by}`);
   return notes.join('; ');

@@ -285,6 +285,7 @@ function description(lease) {
   if (lease.whose === 'ended') parts.push('ended');
   else parts.push(owner, STATES[lease.state] ?? lease.state, `lag ${lease.lag === null ? 'unknown' : span(lease.lag)}`);
   if (lease.rate !== null && lease.whose !== 'ended') parts.push(perSecond(lease.rate));
+  if (lease.row.waits_for_ledger) parts.push('waits for the gap ledger');
   if (lease.row.intent_open) parts.push('an intent is open');
   if (lease.row.wanted_by) parts.push(`asked for by ${lease.row.wanted_by}`);
   if (lease.problem) parts.push(lease.problem);
