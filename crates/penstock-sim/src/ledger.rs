@@ -388,9 +388,9 @@ impl Ledger {
 
     fn parents_ended(&self, streams: &Streams, shard: ShardNumber) -> Found {
         let shard = &streams.shards()[shard];
-        // What expired before it had a row is nothing to wait for.
-        let exists =
-            |parent: ShardNumber| streams.is_listed(parent) || self.created.contains(&streams.shards()[parent].key);
+        // What expired before it had a row, or whose row somebody took away, is nothing to wait for.
+        let has_row = |key: &LeaseKey| self.created.contains(key) && !self.erased.contains_key(key);
+        let exists = |parent: ShardNumber| streams.is_listed(parent) || has_row(&streams.shards()[parent].key);
         let open = shard.parents.iter().find(|parent| !self.ended.contains(*parent) && exists(**parent));
         require(open.is_none(), PARENTS_FIRST, || {
             format!("{} is delivered before the end of shard {open:?}", shard.key)

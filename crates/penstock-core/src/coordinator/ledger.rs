@@ -136,16 +136,12 @@ impl Coordinator {
         }
     }
 
-    /// A listing that was begun at `begun` shows which of the rows that vanished before are of shards that are there to be read:
-    /// their rows were deleted by somebody else.
+    /// A listing that was begun at `begun` tells which of the rows that vanished before were deleted by somebody else: those of
+    /// shards that nobody has read beyond, be they there to be read, or expired with what was not read of them.
     pub(super) fn tell_listed(&mut self, index: StreamIndex, begun: Instant) {
         let Some(stream) = self.streams.get(index) else { return };
         let of_stream = |key: &LeaseKey| self.streams.index_of(key) == Some(index);
-        let open = |key: &LeaseKey| {
-            let shard = key.shard_id();
-            let listed = stream.looks.latest.as_ref().is_some_and(|listing| listing.lists(&shard));
-            listed && !stream.looks.passed.contains(&shard) && !self.table.was_passed(key)
-        };
+        let open = |key: &LeaseKey| !stream.looks.passed.contains(&key.shard_id()) && !self.table.was_passed(key);
         let untold = self.table.untold().filter(|(key, noticed)| *noticed <= begun && of_stream(key) && open(key));
         for key in untold.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.tell_vanished(&key);
