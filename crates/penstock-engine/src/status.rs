@@ -72,6 +72,8 @@ struct Facts {
     gaps: Arc<[GapEntry]>,
     open_gaps: usize,
     gap_problem: Option<String>,
+    /// The held leases whose shards wait for the gap ledger, and since when: nothing is read of them, as of one without an answer.
+    waiting: BTreeMap<LeaseKey, Instant>,
     /// No more than there are leases: an entry ends with its time, or when somebody has taken the lease.
     given_up: BTreeMap<LeaseKey, GivenUp>,
 }
@@ -128,6 +130,7 @@ impl Board {
             gaps: Arc::default(),
             open_gaps: 0,
             gap_problem: None,
+            waiting: BTreeMap::new(),
             given_up: BTreeMap::new(),
         };
         Arc::new(Self {
@@ -194,7 +197,10 @@ impl Board {
     }
 
     pub(crate) fn leases_are(&self, leases: Vec<LeaseStatus>) {
+        let now = self.clock.now().instant;
         let mut facts = self.facts();
+        let waiting = leases.iter().filter(|lease| lease.waits_for_ledger).map(|lease| &lease.key);
+        facts.waiting = waiting.map(|key| (key.clone(), *facts.waiting.get(key).unwrap_or(&now))).collect();
         for lease in &leases {
             if lease.owner.as_ref().is_some_and(|owner| *owner != self.worker) {
                 facts.given_up.remove(&lease.key);
@@ -294,6 +300,12 @@ impl Board {
     fn shard_statuses(&self, now: Now) -> Vec<ShardStatus> {
         self.shards().values().map(|cell| cell.snapshot(now)).collect()
     }
+
+    /// How far this worker is behind: the most of the shards that it reads, and of those that it would read but for the ledger.
+    fn lag(&self, shards: &[ShardStatus], now: Instant) -> Duration {
+        let waiting = self.facts().waiting.values().min().map(|since| now.since(*since));
+        shards.iter().map(|shard| shard.lag).chain(waiting).max().unwrap_or_default()
+    }
 }
 
 // === Looking at it ===
@@ -304,6 +316,7 @@ impl StatusHandle {
     pub fn snapshot(&self) -> Status {
         let now = self.board.clock.now();
         let shards = self.board.shard_statuses(now);
+        let lag = self.board.lag(&shards, now.instant);
         let errors = self.board.errors.lock().unwrap_or_else(PoisonError::into_inner).latest();
         let moved = self.board.keeper_moved.load(Ordering::Relaxed);
         let facts = self.board.facts();
@@ -325,7 +338,7 @@ impl StatusHandle {
             leases: Arc::clone(&facts.leases),
             unowned: facts.unowned,
             workers: facts.workers,
-            lag: shards.iter().map(|shard| shard.lag).max().unwrap_or_default(),
+            lag,
             shards,
             sink: facts.sink.clone(),
             sink_since: facts.sink_since,

@@ -24,8 +24,9 @@ impl StatusHandle {
 
     fn refresh_shards(&self) {
         let gauges = &self.board.metrics.gauges;
-        let shards = self.board.shard_statuses(self.board.clock.now());
-        let lag = shards.iter().map(|shard| shard.lag).max().unwrap_or_default();
+        let now = self.board.clock.now();
+        let shards = self.board.shard_statuses(now);
+        let lag = self.board.lag(&shards, now.instant);
         gauges.lag.set(lag.as_secs_f64() * 1000.0);
         let unsettled = shards.iter().map(|shard| shard.oldest_unsettled).max().unwrap_or_default();
         gauges.unsettled.set(unsettled.as_secs_f64());
@@ -83,6 +84,7 @@ const fn flag(is: bool) -> f64 {
 mod tests {
     use std::sync::Arc;
 
+    use penstock_core::coordinator::api::{LeaseStatus, StreamIndex};
     use penstock_core::ids::{LeaseKey, LeaseToken, StreamName};
     use penstock_core::position::Position;
 
@@ -127,6 +129,37 @@ mod tests {
         assert!(quiet.handle().shard_series().is_empty());
         quiet.handle().refresh_gauges();
         assert!((recorder.gauge("penstock_lag_milliseconds{}") - 9.0).abs() < f64::EPSILON, "the largest is there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_that_waits_for_the_ledger_falls_behind_since_it_was_taken() {
+        let recorder = Recorded::default();
+        let board = board(&recorder, true);
+        let waits = |waits_for_ledger| LeaseStatus {
+            key: LeaseKey::new("shardId-000000000000"),
+            stream: StreamIndex::default(),
+            owner: None,
+            checkpoint: Position::TrimHorizon,
+            held: true,
+            waits_for_parents: false,
+            waits_for_ledger,
+            intent_open: false,
+            hash_range: None,
+            parents: Vec::new(),
+            arrival: None,
+            lag: None,
+            throughput: None,
+            wanted: None,
+        };
+        let lag = || {
+            board.handle().refresh_gauges();
+            recorder.gauge("penstock_lag_milliseconds{}")
+        };
+        for (waits_for_ledger, expected) in [(true, 0.0), (true, 5_000.0), (false, 0.0)] {
+            board.leases_are(vec![waits(waits_for_ledger)]);
+            assert!((lag() - expected).abs() < f64::EPSILON, "{}", lag());
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
