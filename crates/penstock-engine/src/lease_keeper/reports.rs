@@ -49,7 +49,7 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
         Report::CapsTooSmall { workers, max_leases, leases } => {
             tracing::warn!(
                 worker = %board.worker, workers, max_leases, leases,
-                "leases.max_leases of all workers together is below the number of leases: some shards are not read"
+                "if each worker has this leases.max_leases, all of them together cannot hold all leases: some shards are not read"
             );
         }
         Report::Checkpointed { key } => {
@@ -77,7 +77,7 @@ pub(super) fn tell(board: &Arc<Board>, report: Report) -> Option<Consequence> {
                  or set leases.mode = \"peer\" if it is of the KCL 2"
             )));
         }
-        Report::OtherKeyForm { found } => return Some(Consequence::Refuse(other_key_form(&found))),
+        Report::OtherKeyForm { found } => return Some(Consequence::Refuse(other_key_form(&found, board.streams()))),
         Report::UnreadableRow { key, problem } => {
             tracing::error!(worker = %board.worker, stream = %board.stream_of(&key), shard = %key.shard_id(), problem, "a lease row cannot be read, its shard is left alone");
         }
@@ -134,12 +134,23 @@ pub(super) fn gap_stored(board: &Board, entry: &GapEntry) {
     );
 }
 
-fn other_key_form(found: &LeaseKey) -> String {
-    let (is, set) = if found.stream_id().is_some() { ("several streams", "multi") } else { ("one stream", "single") };
-    format!(
-        "the lease table has keys for {is} (such as {found}), which is not what leases.keys says: set leases.keys = \"{set}\", or \
-         stop all workers and rewrite the table with `penstock leases convert`"
-    )
+fn other_key_form(found: &LeaseKey, streams: usize) -> String {
+    // Keys of one stream cannot serve several.
+    let (is, mend) = match (found.stream_id().is_some(), streams) {
+        (true, _) => (
+            "several streams",
+            "set leases.keys = \"multi\", or stop all workers and rewrite the table with `penstock leases convert`",
+        ),
+        (false, 0..=1) => (
+            "one stream",
+            "set leases.keys = \"single\", or stop all workers and rewrite the table with `penstock leases convert`",
+        ),
+        (false, _) => (
+            "one stream",
+            "stop all workers and rewrite the table with `penstock leases convert --stream` and the name of the stream that its leases are of",
+        ),
+    };
+    format!("the lease table has keys for {is} (such as {found}), which is not what leases.keys says: {mend}")
 }
 
 /// A call to the lease table, or for the list of shards, failed. The coordinator decides when it is made again.

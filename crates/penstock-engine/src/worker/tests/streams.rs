@@ -148,7 +148,10 @@ async fn a_table_with_keys_of_the_other_form_is_refused_with_the_way_to_convert_
     until("the lease", || worker.status.snapshot().shards.len() == 1).await;
     worker.stop().await;
     let error = start(&world).run.await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("penstock leases convert"), "{error}");
+    assert!(error.to_string().contains("set leases.keys = \"single\", or stop all workers"), "{error}");
+    let more = vec![FakeStream::named("orders", &[SHARD])];
+    let error = start(&World { more, ..world }).run.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("`penstock leases convert --stream` and the name"), "{error}");
     let world = several();
     let worker = start(&world);
     until("both", || worker.status.snapshot().shards.len() == 2).await;
