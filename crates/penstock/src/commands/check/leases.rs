@@ -90,7 +90,10 @@ async fn scan(settings: &Settings, aws: &Aws) -> (Table, Vec<Row>) {
     });
     rows.push(match version {
         Ok(Ok(version)) => of_version(&version, settings.leases.exclusive),
-        Ok(Err(error)) => missing_or_failed("KCL 3 leader", "the lease table", &error),
+        Ok(Err(error)) if error.class == ErrorClass::NotFound => {
+            of_version(&KclVersion::Unrecorded, settings.leases.exclusive)
+        }
+        Ok(Err(error)) => Row::failed("KCL 3 leader", "the lease table", error.to_string()),
         Err(_) => too_slow("KCL 3 leader", "the lease table"),
     });
     (Table { table: Some(table), scan: found }, rows)
@@ -280,7 +283,8 @@ fn sight(scan: &Scan) -> BTreeMap<String, Sight> {
     let owned = scan.rows.iter().filter(|row| row.checkpoint != penstock_core::position::Position::ShardEnd);
     let owned = owned.filter_map(|row| {
         let owner = row.owner.as_ref()?.to_string();
-        let sight = Sight { owner, counter: row.counter.0, checkpoint: row.checkpoint.to_string() };
+        let progress = format!("{} {:?} {:?}", row.checkpoint, row.intent, row.foreign_pending);
+        let sight = Sight { owner, counter: row.counter.0, progress };
         Some((row.key.to_string(), sight))
     });
     owned.collect()
@@ -336,4 +340,28 @@ fn of_other_form(scan: &Scan, keys: KeyForm) -> Option<Row> {
         Row::failed("leases", row.key.as_str(), "its key has another form than leases.keys asks for")
             .fix("`penstock leases convert` changes the table; or use another application name"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_core::ids::{LeaseCounter, LeaseKey, WorkerId};
+    use penstock_core::position::Position;
+
+    use super::*;
+
+    #[test]
+    fn a_write_about_an_object_is_seen_as_progress() {
+        let progress = |change: fn(&mut LeaseRow)| {
+            let mut row = LeaseRow::new(LeaseKey::new("a"), LeaseCounter(1), Position::TrimHorizon);
+            row.owner = Some(WorkerId::new("one"));
+            change(&mut row);
+            let scan = Scan { rows: vec![row], unreadable: Vec::new() };
+            sight(&scan)["a"].progress.clone()
+        };
+        let quiet = progress(|_| {});
+        assert_eq!(quiet, progress(|row| row.counter = LeaseCounter(2)));
+        assert_ne!(quiet, progress(|row| row.intent = Some("an intent".into())));
+        assert_ne!(quiet, progress(|row| row.foreign_pending = Some("a KCL's".into())));
+        assert_ne!(quiet, progress(|row| row.checkpoint = Position::Latest));
+    }
 }

@@ -10,7 +10,8 @@ use super::super::report::Row;
 pub(in super::super) struct Sight {
     pub(in super::super) owner: String,
     pub(in super::super) counter: u64,
-    pub(in super::super) checkpoint: String,
+    /// The checkpoint, and what is pending beside it: what else a write may be about.
+    pub(in super::super) progress: String,
 }
 
 /// Looks at the table, each at a time since the first.
@@ -31,7 +32,7 @@ pub(in super::super) fn failover(sights: &Sights, ours: Duration) -> Vec<Row> {
     let looked_for = format!("looked {:.1} s", looked.as_secs_f64());
     let rows = owners.into_iter().map(|owner| {
         let Renewals { leases, writes, seconds, checkpoints } = renewals(sights, first, owner);
-        match (writes, interval(leases, writes, seconds)) {
+        match (writes, interval(leases, writes, seconds, checkpoints > 0)) {
             (0, _) if checkpoints > 0 => Row::not_tried(
                 WHAT,
                 owner,
@@ -80,7 +81,7 @@ struct Renewals {
     checkpoints: usize,
 }
 
-/// The writes of leases that kept owner and checkpoint: a checkpoint is written whenever there is one.
+/// The writes of leases that kept owner and progress, which is written whenever there is some.
 fn renewals(sights: &Sights, first: &BTreeMap<String, Sight>, owner: &str) -> Renewals {
     let mut renewals = Renewals { leases: 0, writes: 0, seconds: 0.0, checkpoints: 0 };
     for (key, start) in first.iter().filter(|(_, sight)| sight.owner == owner) {
@@ -88,7 +89,7 @@ fn renewals(sights: &Sights, first: &BTreeMap<String, Sight>, owner: &str) -> Re
         let mut before = (Duration::ZERO, start);
         for (at, sights) in sights.iter().skip(1) {
             let Some(now) = sights.get(key).filter(|now| now.owner == owner) else { break };
-            if now.checkpoint != start.checkpoint {
+            if now.progress != start.progress {
                 renewals.checkpoints += 1;
                 break;
             }
@@ -100,8 +101,8 @@ fn renewals(sights: &Sights, first: &BTreeMap<String, Sight>, owner: &str) -> Re
     renewals
 }
 
-/// The mean interval; with few writes it would be chance.
-fn interval(leases: usize, writes: u32, seconds: f64) -> Option<f64> {
-    let enough = writes >= 4 || (leases == 1 && writes >= 2);
-    (enough && writes > 0).then(|| seconds / f64::from(writes))
+/// The mean interval; with few writes it would be chance, all the more where leases were seen for a part of the time only.
+fn interval(leases: usize, writes: u32, seconds: f64, partly: bool) -> Option<f64> {
+    let enough = if partly { writes >= 8 } else { writes >= 4 || (leases == 1 && writes >= 2) };
+    enough.then(|| seconds / f64::from(writes))
 }
