@@ -294,4 +294,8 @@ fn the_leases_are_listed_for_people_and_programs() {
         "{}",
         check.stdout
     );
+    // A directory that it had to make to try it would be its user's, and not the service's.
+    let check = run(&world.job, &["check", "--online", "-c", "penstock.toml", "--set", "sink.path=new/below"]);
+    assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+    assert!(!world.job.dir().join("new").exists(), "{}", check.stdout);
 }

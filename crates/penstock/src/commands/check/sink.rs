@@ -13,7 +13,7 @@ use super::arn;
 use super::iam::{self, Action};
 use super::judge::{self, Call};
 use super::online::{Client, limited};
-use super::report::Row;
+use super::report::{Outcome, Row};
 use crate::config::settings::{AccessSettings, FirehoseSettings, ObjectSettings, Settings, SinkSettings};
 use crate::telemetry::one_line;
 use crate::wiring::aws::Aws;
@@ -41,6 +41,9 @@ pub(super) async fn rows(settings: &Settings, aws: &Aws, client: Option<&Client>
         (SinkSettings::S3 { bucket, access, objects }, SinkPort::Objects(sink), Some(client)) => {
             bucket_rows(&Bucket { name: bucket, access, objects }, &sink, aws, client).await
         }
+        (SinkSettings::Directory { path, .. }, SinkPort::Objects(sink), _) => {
+            vec![reach_directory(path, &sink).await]
+        }
         (_, SinkPort::Objects(sink), _) => vec![reach(&sink).await],
         (_, SinkPort::Calls(_), _) => vec![Row::good("sink", "standard output", "always there")],
     }
@@ -61,6 +64,27 @@ async fn reach(sink: &Arc<dyn ObjectSink>) -> Row {
         Ok(false) => Row::failed("sink", destination, "it does not exist").fix("create it, or correct [sink]"),
         Err(error) => Row::failed("sink", destination, error.message),
     }
+}
+
+/// The daemon makes a directory that is not there. Here it would belong to whoever checks, often root, so that it goes again.
+async fn reach_directory(path: &std::path::Path, sink: &Arc<dyn ObjectSink>) -> Row {
+    let mut made = Vec::new();
+    for directory in path.ancestors().filter(|directory| !directory.as_os_str().is_empty()) {
+        // A file system that hangs is the probe's to tell.
+        let there = tokio::time::timeout(Duration::from_secs(1), tokio::fs::try_exists(directory)).await;
+        match there {
+            Ok(Ok(false)) => made.push(directory),
+            _ => break,
+        }
+    }
+    let row = reach(sink).await;
+    if row.outcome == Outcome::Good {
+        for directory in made {
+            // What is no longer empty is somebody's by now, and stays.
+            drop(tokio::fs::remove_dir(directory).await);
+        }
+    }
+    row
 }
 
 async fn delivery(firehose: &FirehoseSettings, sink: &dyn CallSink, client: &Client) -> Vec<Row> {
