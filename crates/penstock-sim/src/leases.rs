@@ -60,6 +60,14 @@ impl LinkedLeases {
         }
     }
 
+    /// A write found no row: the worker knows, before its next scan.
+    fn notice_gone(&self, key: &LeaseKey) {
+        let known = self.scanned.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        if known.is_some() {
+            self.link.world.with(|state| state.ledger.on_noticed(&self.worker, key));
+        }
+    }
+
     /// When this write was first sent: now, unless the same bytes are under way for the same end.
     fn first_sent(&self, write: &LeaseWrite) -> Sent {
         let now = self.link.world.with(|state| state.now);
@@ -184,6 +192,9 @@ impl LeaseTable for LinkedLeases {
                         let found = state.ledger.on_heard(&self.worker, write, heard);
                         state.check(found);
                     });
+                }
+                if matches!(outcome, WriteOutcome::Conflict(None)) {
+                    self.notice_gone(&write.key);
                 }
                 Ok(outcome)
             }
