@@ -192,3 +192,23 @@ impl World {
         }
     }
 }
+
+/// What a worker hears of a request that came to nothing, or of which nothing is known.
+fn failure(request: &Request, refused: bool) -> Event {
+    match request {
+        Request::Scan(started, _) => Event::LeasesScanned { started: *started, scan: None },
+        Request::List => Event::ShardsListed { stream: StreamIndex::default(), shards: None },
+        Request::Want(want) => Event::LeaseWanted { key: want.key.clone(), stands: None },
+        Request::Gap(entry) => Event::GapRecorded { id: entry.id(), stored: false },
+        Request::Create(row) => Event::LeaseCreated { key: row.key.clone(), outcome: None },
+        Request::Write(id, ..) => {
+            let result = if refused { WriteResult::NotApplied } else { WriteResult::Unknown };
+            Event::LeaseWritten { id: *id, result }
+        }
+        Request::Delete(key, _) => Event::LeaseDeleted { key: key.clone(), gone: None },
+    }
+}
+
+fn pivot() -> LeaseKey {
+    LeaseKey::single_stream(&shard_id(3))
+}
