@@ -40,6 +40,17 @@ impl Progress {
         Self::on(std::io::stderr().is_terminal() && !plain, true)
     }
 
+    /// Shows on a terminal that something is waited for; to nobody else, who would not know how long either.
+    pub(crate) fn waiting(what: &'static str) -> Self {
+        let progress = Self::new();
+        if let Shown::Bar(bar) = &progress.shown {
+            bar.set_style(ProgressStyle::default_spinner());
+            bar.set_message(what);
+            bar.enable_steady_tick(TICK);
+        }
+        progress
+    }
+
     fn on(terminal: bool, timed: bool) -> Self {
         let began = Instant::now();
         let shown = match terminal {

@@ -14,6 +14,7 @@ use penstock_engine::ports::{ErrorClass, GapLedger, LeaseTable};
 use crate::cli::{LeaseChoice, LeasesArgs, LeasesCommand, ReportArgs};
 use crate::config::settings::{LeaseStoreSettings, Settings};
 use crate::config::{Surroundings, load};
+use crate::progress::Progress;
 use crate::wiring::aws::Aws;
 use crate::wiring::ports;
 
@@ -63,7 +64,10 @@ async fn open(args: &ReportArgs) -> anyhow::Result<Open> {
     let aws = Aws::load(&settings.aws).await;
     let table = ports::leases(&settings, &aws).await?;
     let gaps = ports::gaps(&settings, &aws).await?;
-    let scan = patience::scan(table.as_ref()).await.map_err(|error| match &settings.leases.store {
+    let waiting = Progress::waiting("reads the lease table");
+    let scan = patience::scan(table.as_ref()).await;
+    drop(waiting);
+    let scan = scan.map_err(|error| match &settings.leases.store {
         LeaseStoreSettings::Sqlite { path } if error.class == ErrorClass::NotFound && !path.exists() => {
             anyhow!("there are no leases yet: {} does not exist; `penstock run` makes it", path.display())
         }

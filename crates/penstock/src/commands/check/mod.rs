@@ -16,6 +16,7 @@ use anyhow::Context;
 
 use crate::cli::CheckArgs;
 use crate::config::{Surroundings, load};
+use crate::progress::Progress;
 use report::{Report, Row};
 
 /// Checks; exit 1 if something that was tried failed.
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if args.online {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+        let _progress = Progress::waiting("tries each permission and limit");
         report.rows.extend(runtime.block_on(online::rows(&loaded.settings, &surroundings)));
     }
     let text = if args.report.json { format!("{:#}\n", report.json()) } else { report.text() };
