@@ -238,7 +238,12 @@ impl Coordinator {
             WriteResult::Answered(WriteOutcome::Conflict(Some(found))) if mutant::is(Mutant::RejectedTakeIsSuccess) => {
                 self.hold(take, *found, now.instant);
             }
-            WriteResult::Answered(_) | WriteResult::NotApplied | WriteResult::Unknown => {
+            answer @ (WriteResult::Answered(_) | WriteResult::NotApplied | WriteResult::Unknown) => {
+                if matches!(answer, WriteResult::Answered(WriteOutcome::Conflict(None))) {
+                    // It may be there again before the next scan.
+                    self.table.on_missing(&take.row.key, now.instant);
+                    self.on_missed(&take.row.key, false, now.instant);
+                }
                 // A wish that still stands is found by the scan, and its holder has time again.
                 self.wishes.remove(&take.row.key);
                 self.scan.want(now.instant);

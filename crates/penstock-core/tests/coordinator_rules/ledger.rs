@@ -8,7 +8,7 @@ use penstock_core::coordinator::api::{
 };
 use penstock_core::gap::{GapEnd, GapEntry, GapRange};
 use penstock_core::ids::{LeaseCounter, WorkerId};
-use penstock_core::lease::LeaseRow;
+use penstock_core::lease::{LeaseRow, Scan};
 use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
 
@@ -273,6 +273,23 @@ fn a_row_that_is_of_no_more_use_is_deleted_without_a_word() {
         desk.run_for(8 * SECOND);
         assert_eq!(desk.gaps, [], "case {case}");
     }
+}
+
+#[test]
+fn a_row_that_a_take_does_not_meet_is_not_the_one_that_is_there_next() {
+    let mut desk = Desk::new(settings());
+    desk.shards = vec![shard(0, &[])];
+    desk.blind = true;
+    let seen = LeaseRow { checkpoint: Position::After(at(3)), ..row(0, &[], Position::TrimHorizon) };
+    let scan = Scan { rows: vec![seen.clone()], unreadable: Vec::new() };
+    desk.handle(Event::LeasesScanned { started: desk.now.instant, scan: Some(scan) });
+    assert_eq!(desk.writes_of(0).len(), 1, "a take, which meets no row");
+    // Made again at once, by a counter that is hardly another.
+    desk.put(LeaseRow { counter: LeaseCounter(seen.counter.0 + 5), checkpoint: Position::TrimHorizon, ..seen });
+    desk.blind = false;
+    desk.run_for(20 * SECOND);
+    assert!(desk.started(0).is_some());
+    assert!(desk.gaps.iter().any(is_recreated), "{:?}", desk.gaps);
 }
 
 #[test]
