@@ -104,7 +104,9 @@ impl Ledger {
         let lost = |index: &usize| {
             let (position, id) = &shard.users[*index];
             self.trimmed.contains(id)
+                // What was read before it was trimmed was delivered all the same.
                 && !self.objects.contains_key(id)
+                && !self.deliveries.contains_key(id)
                 && !self.names(&after.key, position, shard.arrival_of(position))
         };
         let lost = passed_by(shard, before, after)?.into_iter().find(lost);
