@@ -174,8 +174,10 @@ fn what_firehose_cannot_take_is_set_aside_or_halts_its_shard() {
     let code = worker.exit_code(SOON);
     assert!(code == 0 || code == 4, "{code}: {}", worker.log());
     let mut mended = Worker::start_with(&world.job, "mended", &["sink.set_aside_path=aside"]);
-    wait_until("it and what is behind it are settled", SOON, || settled(&mut mended) >= 2.0);
-    assert_eq!(mended.metrics().sum("penstock_records_set_aside_total"), 1.0);
+    // What the one before delivered and could not checkpoint comes again, and may be first.
+    let aside = |worker: &mut Worker| worker.metrics().sum("penstock_records_set_aside_total");
+    wait_until("it is set aside", SOON, || aside(&mut mended) == 1.0);
+    wait_until("what is behind it is settled", SOON, || settled(&mut mended) >= 2.0);
     mended.drain_cleanly();
 }
 
