@@ -62,8 +62,11 @@ impl KclWorker {
         for row in self.still_held(table) {
             let read = world.with(|state| {
                 let number = state.streams.number(&row.key)?;
-                let users = &state.streams.shards()[number].users;
-                let ahead = users.iter().filter(|(at, _)| Position::After(at.clone()) > row.checkpoint);
+                let shard = &state.streams.shards()[number];
+                // At LATEST or a time it begins no earlier than the row was first begun at.
+                let begun = row.start.map_or(0, |start| shard.users_before(start));
+                let ahead =
+                    shard.users.iter().skip(begun).filter(|(at, _)| Position::After(at.clone()) > row.checkpoint);
                 let ahead: Vec<_> = ahead.map(|(at, _)| at.clone()).collect();
                 ahead.get(usize::try_from(random.below(ahead.len() as u64)).unwrap_or(0)).cloned()
             });

@@ -248,7 +248,9 @@ impl Ledger {
             require(live.is_none() || unanswered, ONE_OWNER, || {
                 format!("{worker} took {key} from {live:?}, which is live; asked for it at {asked:?}")
             })?;
-            let by_force = self.unknowing.remove(key) || live.is_some();
+            // A take whose answer was lost is made again, and no less by force for that.
+            let again = self.holders.get(key).is_some_and(|holder| holder.worker == *worker && holder.by_force);
+            let by_force = self.unknowing.remove(key) || live.is_some() || again;
             self.touched.remove(key);
             self.tooled.remove(key);
             self.on_known_take(worker, key);
