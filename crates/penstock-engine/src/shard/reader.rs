@@ -53,6 +53,8 @@ pub(crate) enum ReaderItem {
     NothingThere,
     /// Everything that arrived up to this time was handed on, and a while ago. Only said where there is room.
     AtTip(UnixMillis),
+    /// Nothing can be read until an operator mends this; it is tried again after a long pause.
+    Blocked(String),
     /// The shard is closed and read to its end.
     End {
         /// The children that its last response named; none if the shard is gone.
@@ -349,8 +351,13 @@ impl Reader {
             error = %chain(error), again = ?OPERATOR_PAUSE, "the shard cannot be read until this is mended"
         );
         self.waits(Wait::Operator);
-        self.ctx.worker.clock.sleep(OPERATOR_PAUSE).await;
-        then
+        let told = self.out.send(ReaderItem::Blocked(chain(error)));
+        tokio::select! {
+            // Biased: it is told as soon as there is room, and the pause goes on.
+            biased;
+            Err(_) = told => State::Abandoned,
+            () = self.ctx.worker.clock.sleep(OPERATOR_PAUSE) => then,
+        }
     }
 
     /// Stream or shard is gone. Only if the stream is still the same and does not list the shard has the shard's retention ended.
@@ -362,7 +369,7 @@ impl Reader {
                 State::Ended(Vec::new())
             }
             Ok(false) => self.wait_for_operator(error, State::Opening).await,
-            Err(error) => self.wait_for_operator(&error, State::Opening).await,
+            Err(error) => self.on_not_opened(&error).await,
         }
     }
 

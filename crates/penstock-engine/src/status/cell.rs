@@ -121,6 +121,11 @@ impl ShardCell {
         self.note(|facts| facts.read_problem = Some(problem));
     }
 
+    /// What is wrong with reading, since something was read last.
+    pub(crate) fn problem_with_reading(&self) -> Option<String> {
+        self.facts().read_problem.clone()
+    }
+
     /// How far behind the tip, counted on since the last answer, or since the lease was taken if there was none.
     pub(crate) fn lag(&self, now: Instant) -> Duration {
         self.facts().lag(now)

@@ -4,6 +4,7 @@ mod calls;
 mod gaps;
 mod handover;
 mod objects;
+mod replays;
 mod streams;
 mod table;
 mod trimmed;

@@ -221,7 +221,8 @@ impl CallDeliverer {
                     self.intake = Some(Arriving { chunk: Arc::clone(&intake.taken), intake });
                 }
             }
-            Some(ReaderItem::NothingThere) => {}
+            // What is blocked is waited for, and told by the reader.
+            Some(ReaderItem::NothingThere | ReaderItem::Blocked(_)) => {}
             Some(ReaderItem::AtTip(until)) => self.on_tip(until).await?,
             Some(ReaderItem::End { children }) => self.source = Source::Ended(children),
             None if self.ctx.drain.is_cancelled() => self.source = Source::Closed,

@@ -210,7 +210,8 @@ impl ObjectDeliverer {
                     self.account.fetched(intake.left() as u64, intake.bytes_left());
                 }
             }
-            Some(ReaderItem::NothingThere) => {}
+            // What is blocked is waited for, and told by the reader.
+            Some(ReaderItem::NothingThere | ReaderItem::Blocked(_)) => {}
             Some(ReaderItem::AtTip(until)) => self.on_tip(until).await?,
             Some(ReaderItem::End { children }) => self.source = Source::Ended(children),
             None if self.ctx.drain.is_cancelled() => self.source = Source::Closed,

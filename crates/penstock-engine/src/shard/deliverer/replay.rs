@@ -33,7 +33,8 @@ use crate::shard::resume::ReadFrom;
 
 /// How long a lease is left alone whose intent this worker cannot carry out.
 pub(crate) const COOL_DOWN: Duration = Duration::from_secs(60);
-/// Without a record for so long, somebody else may try: other replays wait behind this one.
+/// Without a record for so long, somebody else may try: other replays wait behind this one. What only an operator can mend is not
+/// waited for at all.
 const READ_STALL: Duration = Duration::from_secs(120);
 /// How often records are looked for that are not there, and how long after each other: from their absence follows that they are
 /// given up, and one answer alone may be an old one.
@@ -190,7 +191,7 @@ impl Replay {
                 () = self.ctx.cut.cancelled() => return Err(Stopped::Lost),
                 item = items.recv() => item,
                 () = self.ctx.worker.clock.sleep(READ_STALL) => {
-                    return Err(Stopped::GiveUp("the records of the intent cannot be read".to_owned()));
+                    return Err(self.unreadable(&self.stalled()));
                 }
             };
             self.ctx.pulse().waits(Part::Pipeline, Wait::Working);
@@ -202,9 +203,24 @@ impl Replay {
                 }
                 Some(ReaderItem::NothingThere | ReaderItem::End { .. }) => return Ok(()),
                 Some(ReaderItem::AtTip(_)) => {}
+                Some(ReaderItem::Blocked(problem)) => return Err(self.unreadable(&problem)),
                 None => return Err(ShardError::Gone("reader").into()),
             }
         }
+    }
+
+    /// Nobody knows whether the records are there: they are neither given up nor waited for with the turn in hand.
+    fn unreadable(&self, why: &str) -> Stopped {
+        let Intent { lease, first, last, .. } = &self.intent;
+        Stopped::GiveUp(format!(
+            "the records of the intent, {first} to {last}, cannot be read: {why}; if that cannot be mended, `penstock leases \
+             abandon-intent {lease}` gives them up"
+        ))
+    }
+
+    fn stalled(&self) -> String {
+        let last = self.ctx.cell.problem_with_reading().map(|problem| format!(", the last problem was: {problem}"));
+        format!("none came within {READ_STALL:?}{}", last.unwrap_or_default())
     }
 
     async fn take(&mut self, chunk: Chunk, permit: Permit) -> Result<Reading, Stopped> {

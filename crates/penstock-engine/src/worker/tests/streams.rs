@@ -3,13 +3,13 @@
 use super::*;
 use crate::settings::KeyForm;
 
-fn of_several() -> WorkerSettings {
+pub(super) fn of_several() -> WorkerSettings {
     let mut settings = settings("w-1");
     settings.leases.keys = KeyForm::Multi;
     settings
 }
 
-fn several() -> World {
+pub(super) fn several() -> World {
     let mut world = World::new(&[SHARD]);
     world.more.push(FakeStream::named("orders", &[SHARD]));
     world
@@ -63,15 +63,15 @@ fn a_stream_id_has_the_account_of_the_arn_and_zeros_without_one() {
     assert_eq!(id(&description).as_str(), "000000000000:orders:1699999999");
 }
 
-fn start(world: &World) -> Started {
+pub(super) fn start(world: &World) -> Started {
     world.start(SinkPort::Objects(world.objects.clone()), false, of_several())
 }
 
-fn key(stream: &str, shard: &str) -> LeaseKey {
+pub(super) fn key(stream: &str, shard: &str) -> LeaseKey {
     LeaseKey::new(&format!("123456789012:{stream}:1699999999:{shard}"))
 }
 
-fn checkpoint(world: &World, stream: &str) -> Option<Position> {
+pub(super) fn checkpoint(world: &World, stream: &str) -> Option<Position> {
     world.table.rows.lock().unwrap().get(&key(stream, SHARD)).map(|row| row.checkpoint.clone())
 }
 
