@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::ids::{LeaseKey, WorkerId};
 use crate::random::Random;
 use crate::time::{Instant, Now, UnixMillis};
@@ -60,8 +62,8 @@ pub struct Coordinator {
     takes: BTreeMap<LeaseKey, Take>,
     /// The row of each write that is under way.
     writes: BTreeMap<WriteId, LeaseKey>,
-    /// Leases not to be taken before an instant.
-    cooling: BTreeMap<LeaseKey, Instant>,
+    /// Leases that are left to others.
+    cooling: BTreeMap<LeaseKey, Cooling>,
     /// Leases of others that this worker has asked for.
     wishes: BTreeMap<LeaseKey, Wish>,
     /// Leases that were refused to us, not to be asked for before an instant.
@@ -99,6 +101,14 @@ pub struct Coordinator {
     unowned: usize,
     last_id: u64,
     mode: Mode,
+}
+
+/// A lease not to be taken for a while.
+#[derive(Debug)]
+struct Cooling {
+    until: Instant,
+    /// The intent that this worker could not carry out. Once the row holds it no longer, the while is over.
+    intent: Option<Bytes>,
 }
 
 /// What this worker strives for.

@@ -196,7 +196,8 @@ pub enum ShardRequest {
         /// The children that the last response named; empty if the shard expired.
         children: Vec<ChildShard>,
     },
-    /// This worker cannot go on with the shard: release the lease and do not take it again before `cool_down` has passed.
+    /// This worker cannot go on with the shard: release the lease and do not take it again before `cool_down` has passed, or, if
+    /// an intent is open now, the row holds it no longer.
     GiveUp {
         /// How long to stay away.
         cool_down: Duration,

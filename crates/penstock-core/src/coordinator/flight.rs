@@ -3,6 +3,10 @@
 //! A rejected write is our own success only if an earlier sending of the same bytes made the row what it is: then it is what
 //! the write leaves, but for what others may add without the counter.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use super::api::{Answer, LossReason, WriteId};
 use crate::ids::WorkerId;
 use crate::lease::{LeaseRow, LeaseWrite};
@@ -75,10 +79,18 @@ pub(super) enum Finished {
     /// It was released.
     Released {
         /// How long not to take it again.
-        cool_down: Option<std::time::Duration>,
+        cool_down: Option<CoolDown>,
         /// Who is to have it.
         to: Option<WorkerId>,
     },
+}
+
+/// How long a lease is left to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CoolDown {
+    pub(super) lasts: Duration,
+    /// What this worker could not carry out: without it in the row, there is nothing to wait for.
+    pub(super) intent: Option<Bytes>,
 }
 
 impl Flight {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::api::Answer;
 use super::api::{HeldLease, Progress, ShardRequest, Silence, StopReason, StreamIndex, WriteId, WriteResult};
-use super::flight::{self, Finished, Flight, Purpose, Stored, Verdict};
+use super::flight::{self, CoolDown, Finished, Flight, Purpose, Stored, Verdict};
 use super::handover::Handover;
 use super::meter::Meter;
 use super::timing::Timing;
@@ -486,7 +486,9 @@ impl Held {
                     Some(ShardRequest::GiveUp { cool_down }) => Some(cool_down),
                     Some(_) | None => None,
                 };
-                let cool_down = asked.or(self.release.and_then(|release| release.cool_down));
+                let intent = self.row.intent.clone().filter(|_| asked.is_some());
+                let lasts = asked.or(self.release.and_then(|release| release.cool_down));
+                let cool_down = lasts.map(|lasts| CoolDown { lasts, intent });
                 let to = self.row.owner.clone().or_else(|| self.row.granted.clone());
                 (asked.map(|_| done), Some(Finished::Released { cool_down, to }))
             }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::api::{Answer, Command, LossReason, Progress, Report, ShardRequest, StopReason, WriteId, WriteResult};
-use super::flight::{Finished, Stored, Verdict};
+use super::flight::{CoolDown, Finished, Stored, Verdict};
 use super::held::{Held, Stage};
-use super::{Coordinator, Mode, hierarchy};
+use super::{Cooling, Coordinator, Mode, hierarchy};
 use crate::ids::{LeaseKey, LeaseToken, WorkerId};
 use crate::time::{Instant, Now};
 
@@ -70,7 +70,7 @@ impl Coordinator {
             Some(Finished::Ended) => self.on_ended(key, now),
             Some(Finished::Released { cool_down, to }) => {
                 match (cool_down, &to) {
-                    (Some(cool_down), _) => drop(self.cooling.insert(key.clone(), now.instant.after(cool_down))),
+                    (Some(cool_down), _) => self.leave_alone(key, cool_down, now.instant),
                     (None, Some(_)) => self.gave = Some(now.instant),
                     // Free for everybody, and so for us.
                     (None, None) => self.scan.want(now.instant),
@@ -81,6 +81,10 @@ impl Coordinator {
                 self.hasten_scan(now.instant);
             }
         }
+    }
+
+    fn leave_alone(&mut self, key: &LeaseKey, CoolDown { lasts, intent }: CoolDown, now: Instant) {
+        self.cooling.insert(key.clone(), Cooling { until: now.after(lasts), intent });
     }
 
     fn on_ended(&mut self, key: &LeaseKey, now: Now) {

@@ -11,7 +11,7 @@ use super::held::Held;
 use super::hierarchy::{self, Gate};
 use super::observation::Observed;
 use super::streams::Others;
-use super::{Coordinator, Mode, leader, wishes, writes};
+use super::{Cooling, Coordinator, Mode, leader, wishes, writes};
 use crate::ids::{LeaseKey, LeaseToken, WorkerId};
 use crate::lease::{LeaseRow, Scan, WriteOutcome};
 use crate::mutant::{self, Mutant};
@@ -62,7 +62,7 @@ impl Coordinator {
             self.report(Report::UnreadableRow { key: row.key, problem: row.problem });
         }
         self.correct_held(now.instant);
-        self.cooling.retain(|_, until| *until > now.instant);
+        self.end_cooling(now.instant);
         self.stop_for(others);
         seen.recreated.into_iter().for_each(|(key, checkpoint)| self.tell_recreated(&key, checkpoint));
         for key in seen.missed {
@@ -76,6 +76,15 @@ impl Coordinator {
         self.ask_hash_ranges(now.instant);
         self.open_gates(now.instant);
         self.plan_scan(now.instant);
+    }
+
+    /// What was left to others may be taken again: the time is over, or somebody settled what this worker could not.
+    fn end_cooling(&mut self, now: Instant) {
+        let Self { cooling, table, .. } = self;
+        cooling.retain(|key, Cooling { until, intent }| {
+            let seen = table.get(key).filter(|_| intent.is_some());
+            *until > now && seen.is_none_or(|seen| seen.row.intent == *intent)
+        });
     }
 
     /// A scan shows a held row as it was some time ago; our own write knows better, but for a wish.
@@ -185,7 +194,7 @@ impl Coordinator {
             expired: self.timing.is_expired(*since, now),
             very_old: now.since(*since) > self.timing.failover().saturating_mul(3),
             mine: self.held.contains_key(&row.key) || self.takes.contains_key(&row.key),
-            barred: self.cooling.get(&row.key).is_some_and(|until| *until > now),
+            barred: self.cooling.get(&row.key).is_some_and(|cooling| cooling.until > now),
             resting: self.is_resting(&row.key, now),
             asked: self.wishes.contains_key(&row.key),
         }

@@ -300,6 +300,39 @@ fn a_shard_that_gives_up_is_released_and_left_alone_for_a_while() {
 }
 
 #[test]
+fn a_lease_that_was_given_up_is_taken_again_once_its_intent_is_settled() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.request(held.token, intend(START, "one"));
+    desk.request(held.token, ShardRequest::GiveUp { cool_down: 60 * SECOND });
+    assert!(desk.row(0).owner.is_none() && desk.row(0).intent.is_some());
+    desk.run_for(20 * SECOND);
+    assert_eq!(desk.coordinator.held(), 0, "the intent is still there");
+    // Somebody tries and fails as well.
+    desk.taken_by(0, "other");
+    desk.run_for(5 * SECOND);
+    let row = desk.row_mut(0);
+    *row = LeaseRow { owner: None, counter: row.counter.next(), ..row.clone() };
+    desk.run_for(10 * SECOND);
+    assert_eq!(desk.coordinator.held(), 0, "it is the same intent");
+    // An operator abandons it.
+    let row = desk.row_mut(0);
+    *row = LeaseRow { checkpoint: Position::After(at(3)), intent: None, counter: row.counter.next(), ..row.clone() };
+    desk.run_for(6 * SECOND);
+    assert_eq!(desk.coordinator.held(), 1, "at the next look");
+}
+
+#[test]
+fn another_intent_in_a_lease_that_was_given_up_is_worth_a_try() {
+    let (mut desk, held) = Desk::holding_one();
+    desk.request(held.token, intend(START, "one"));
+    desk.request(held.token, ShardRequest::GiveUp { cool_down: 60 * SECOND });
+    let row = desk.row_mut(0);
+    *row = LeaseRow { intent: Some("two".into()), counter: row.counter.next(), ..row.clone() };
+    desk.run_for(6 * SECOND);
+    assert_eq!(desk.coordinator.held(), 1);
+}
+
+#[test]
 fn a_shard_that_ends_by_itself_is_released_with_its_progress() {
     let (mut desk, held) = Desk::holding_one();
     let progress = settled(3, false);
