@@ -61,8 +61,9 @@ licences: ## holds the licences and versions of all dependencies against deny.to
 reference: ## writes the tables of docs/configuration.md anew, from the schema
 	PENSTOCK_WRITE_REFERENCE=1 cargo test -q -p penstock --bin penstock the_documentation_holds
 
-sim: ## the simulation, SEEDS=n random worlds and a 25th of that of each scenario
+sim: ## the simulation, SEEDS=n random worlds and a 25th of that of each scenario, and as many worlds of coordinators alone
 	PENSTOCK_SIM_SEEDS=$(SEEDS) cargo test -p penstock-sim $(SIM_FLAGS) -- --nocapture
+	PENSTOCK_WORLDS=$(SEEDS) cargo test -p penstock-core $(SIM_FLAGS) --test coordinator_properties
 
 # Flags for all crates mean a build of its own, apart from the ordinary one.
 sim-mutants: ## breaks the protocol on purpose, rule by rule, and shows that the simulation notices

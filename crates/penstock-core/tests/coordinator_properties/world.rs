@@ -87,7 +87,8 @@ pub(crate) struct World {
     objects: BTreeMap<LeaseKey, BTreeSet<(u64, u64)>>,
     workers: Vec<Worker>,
     strangers: Strangers,
-    /// Every command of every worker, if asked for: writing it all down costs more than all the rest.
+    /// Every event and command of every worker and what strangers do, if asked for: writing it all down costs more than all the
+    /// rest.
     pub(crate) trace: Option<Vec<String>>,
 }
 
@@ -238,6 +239,13 @@ impl World {
         assert_eq!(held.count(), 0);
     }
 
+    /// Writes down what happens, if asked for.
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:?} {}", self.now, what()));
+        }
+    }
+
     fn alive(&self) -> impl Iterator<Item = usize> {
         (0..self.workers.len()).filter(|index| self.workers[*index].alive)
     }
@@ -305,9 +313,11 @@ impl World {
             Item::Remake(key) => self.remake(&key),
             Item::Pause(index) => {
                 let pause = Duration::from_millis(self.below(40_000));
+                self.note(|| format!("{index} pauses for {pause:?}"));
                 self.workers[index].paused_until = self.now.after(pause);
             }
             Item::Kill(index) => {
+                self.note(|| format!("{index} is replaced"));
                 if self.plan.drains {
                     self.workers[index].leaving = true;
                     self.deliver(index, Event::DrainRequested);

@@ -92,6 +92,7 @@ impl World {
             let shard = key.shard_id();
             let listed = self.shards.contains_key(&shard);
             assert!(!listed || !self.ended.contains(&shard), "{key} comes back after it was consumed");
+            self.strangers.on_made(&row);
             self.table.insert(key.clone(), row);
             CreateOutcome::Created
         };

@@ -52,11 +52,10 @@ impl World {
         if let Event::LeasesScanned { scan: Some(scan), .. } = &event {
             self.workers[index].knows.look(&scan.rows);
         }
+        self.note(|| format!("{index} hears {event:?}"));
         self.workers[index].coordinator.handle(event, Now { instant: self.now, wall });
         while let Some(command) = self.workers[index].coordinator.poll() {
-            if let Some(trace) = &mut self.trace {
-                trace.push(format!("{:?} {index} {command:?}", self.now));
-            }
+            self.note(|| format!("{index} {command:?}"));
             self.carry_out(index, command);
         }
         let worker = &mut self.workers[index];
