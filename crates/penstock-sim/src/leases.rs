@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +31,22 @@ pub struct LinkedLeases {
     seen: Mutex<BTreeSet<LeaseKey>>,
     /// The open rows as its last scan showed them.
     scanned: Mutex<BTreeMap<LeaseKey, LeaseCounter>>,
+    looks: Mutex<Looks>,
+}
+
+/// Of when the rows are that a worker has heard of.
+#[derive(Debug, Default)]
+struct Looks {
+    /// As its last scan showed them.
+    all: Duration,
+    /// As a write was refused for.
+    refused: BTreeMap<LeaseKey, Duration>,
+}
+
+impl Looks {
+    fn of(&self, key: &LeaseKey) -> Duration {
+        self.refused.get(key).copied().unwrap_or_default().max(self.all)
+    }
 }
 
 impl fmt::Debug for LinkedLeases {
@@ -43,7 +59,8 @@ impl LinkedLeases {
     /// `table` as `worker` reaches it.
     #[must_use]
     pub fn new(link: Arc<Link>, worker: WorkerId, table: Arc<SimulatedLeaseTable>) -> Self {
-        Self { link, worker, table, sent: Mutex::default(), seen: Mutex::default(), scanned: Mutex::default() }
+        let (sent, seen, scanned, looks) = <_>::default();
+        Self { link, worker, table, sent, seen, scanned, looks }
     }
 
     /// Rows that are gone, or are others than before: the worker knows.
@@ -82,7 +99,11 @@ impl LinkedLeases {
             }
         };
         let tenure = self.link.world.with(|state| state.ledger.tenure_now(&write.key));
-        Sent { first, takes, tenure }
+        Sent { first, takes, tenure, looked: self.looks().of(&write.key) }
+    }
+
+    fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,7 +134,7 @@ fn apply(
                     }
                     None => state.note(name, format_args!("conflict, no row {}", write.key)),
                 }
-                Some(state.ledger.on_refused(worker, write, sent))
+                Some(state.ledger.on_refused(worker, write, sent, state.now))
             }
         };
         Ok((outcome, heard))
@@ -147,7 +168,9 @@ impl LeaseTable for LinkedLeases {
 
     async fn scan(&self) -> Result<Scan, SeamError> {
         let table = Arc::clone(&self.table);
-        let scan = self.link.call(Seam::Table, "Scan", "leases".to_owned(), move |_| Ok(table.scan_now())).await?;
+        let effect = move |world: &World| Ok((table.scan_now(), world.with(|state| state.now)));
+        let (scan, looked) = self.link.call(Seam::Table, "Scan", "leases".to_owned(), effect).await?;
+        self.looks().all = looked;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for row in scan.rows.iter().filter(|row| row.checkpoint.has_progress() || row.intent.is_some()) {
             if !seen.contains(&row.key) {
@@ -188,6 +211,7 @@ impl LeaseTable for LinkedLeases {
         match answer {
             Ok((outcome, heard)) => {
                 if let Some(heard) = heard {
+                    self.looks().refused.insert(write.key.clone(), heard.at);
                     self.link.world.with(|state| {
                         let found = state.ledger.on_heard(&self.worker, write, heard);
                         state.check(found);

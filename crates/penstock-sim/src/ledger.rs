@@ -1,10 +1,11 @@
 //! What must hold at every step, and what has to be remembered to tell: the invariants of the protocol.
 //!
 //! Nothing here looks into a worker. What a worker may believe follows from its writes that the table took, and when each was
-//! first sent. Deliveries are checked here, rows in `rows`, gaps in `gaps`.
+//! first sent. Deliveries are checked here, rows in `rows`, wishes in `wishes`, gaps in `gaps`.
 
 mod gaps;
 mod rows;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::stream::{ShardNumber, Streams};
 use crate::world::Violation;
 
 pub use self::rows::{Heard, Made, Sent};
+use self::wishes::Wish;
 
 type Found = Result<(), Violation>;
 
@@ -122,8 +124,8 @@ pub struct Ledger {
     tenures: BTreeMap<LeaseKey, u64>,
     holders: BTreeMap<LeaseKey, Holder>,
     last_holders: BTreeMap<LeaseKey, WorkerId>,
-    /// Since when a worker is known to ask for a lease.
-    wishes: BTreeMap<(LeaseKey, WorkerId), Duration>,
+    /// The wishes that no holder has answered.
+    wishes: BTreeMap<(LeaseKey, WorkerId), Wish>,
     /// When a worker first asked the present owner for a lease, whatever became of it.
     asked: BTreeMap<(LeaseKey, WorkerId), Duration>,
     /// The last write of each row that was applied, and the tenure then.

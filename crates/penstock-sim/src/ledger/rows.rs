@@ -10,17 +10,11 @@ use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
 
 use super::{
-    DELIVERED_FIRST, Erased, FENCED, Found, Holder, Ledger, Move, NOT_BY_ITSELF, ONE_OWNER, ONLY_A_WISH, ONLY_GROWS,
-    PINNED, RECORDED_FIRST, ROWS_STAY, require,
+    DELIVERED_FIRST, Erased, FENCED, Found, Holder, Ledger, Move, NOT_BY_ITSELF, ONE_OWNER, ONLY_GROWS, PINNED,
+    RECORDED_FIRST, ROWS_STAY, require,
 };
 use crate::stream::{ShardNumber, Streams};
 use crate::world::Violation;
-
-/// How long a holder has to answer a wish, in renewal intervals of a third of the failover time, jitter left out.
-const ANSWER_INTERVALS: u32 = 2;
-
-/// After so long nobody waits for the answer to a wish any more.
-const GIVEN_UP: Duration = Duration::from_secs(3);
 
 /// What is known of a write as its worker sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +25,8 @@ pub struct Sent {
     pub takes: bool,
     /// The tenure of the lease as it was sent.
     pub tenure: u64,
+    /// Of when the row is that its worker went by.
+    pub looked: Duration,
 }
 
 /// What is known of a create as its worker sent it.
@@ -47,6 +43,8 @@ pub struct Made {
 pub struct Heard {
     /// Whether the row stood as another write of the same worker in the same tenure had left it.
     pub own_doing: bool,
+    /// When it was refused.
+    pub at: Duration,
 }
 
 impl Ledger {
@@ -171,26 +169,6 @@ impl Ledger {
         self.excuse(row)
     }
 
-    /// A wish was applied.
-    ///
-    /// # Errors
-    /// The invariant that this breaks.
-    pub fn on_want(&mut self, before: &LeaseRow, after: &LeaseRow, sent: Duration, now: Duration) -> Found {
-        let alike = LeaseRow { wanted: before.wanted.clone(), ..after.clone() };
-        require(alike == *before, ONLY_A_WISH, || format!("a wish made {after:?} of {before:?}"))?;
-        if before.wanted != after.wanted {
-            self.wishes.retain(|(key, _), _| *key != after.key);
-        }
-        if let Some(wanted) = &after.wanted {
-            let wish = (after.key.clone(), wanted.clone());
-            // One that its sender gave up long ago says what that one asked for before: it has not heard of the answer to that.
-            let stale = now > sent + GIVEN_UP;
-            let first = *self.asked.entry(wish.clone()).or_insert(now);
-            self.wishes.entry(wish).or_insert(if stale { first } else { now });
-        }
-        Ok(())
-    }
-
     /// A write of `worker` was applied.
     ///
     /// # Errors
@@ -241,12 +219,9 @@ impl Ledger {
         if sent.takes {
             let live = before.owner.as_ref().filter(|owner| **owner != *worker && self.is_live(key, owner, now));
             let asked = self.wishes.get(&(key.clone(), worker.clone())).copied();
-            let patience = self.failover / 3 * ANSWER_INTERVALS;
-            // Who was asked and does not believe any more is not in the way of who asked.
-            let believes = live.is_some_and(|owner| self.believes(key, owner, now));
-            let unanswered = asked.is_some_and(|asked| now >= asked + patience || !believes);
+            let unanswered = asked.is_some_and(|wish| self.is_unanswered(wish, before, sent, now));
             require(live.is_none() || unanswered, ONE_OWNER, || {
-                format!("{worker} took {key} from {live:?}, which is live; asked for it at {asked:?}")
+                format!("{worker} took {key} from {live:?}, which is live; asked for it: {asked:?}; {sent:?}")
             })?;
             // A take whose answer was lost is made again, and no less by force for that.
             let again = self.holders.get(key).is_some_and(|holder| holder.worker == *worker && holder.by_force);
@@ -266,17 +241,12 @@ impl Ledger {
                 self.holders.insert(key.clone(), Holder { worker: next, by_force: false });
             }
         }
-        if after.wanted != before.wanted {
-            self.wishes.retain(|(wanted, _), _| wanted != key);
-        }
-        if after.owner != before.owner {
-            self.asked.retain(|(wanted, _), _| wanted != key);
-        }
+        self.on_answer(before, after);
         Ok(())
     }
 
     /// Whether a worker still believes in a lease: it keeps a twentieth back.
-    fn believes(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
+    pub(super) fn believes(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
         let proven = self.proven.get(&(key.clone(), worker.clone()));
         proven.is_some_and(|proven| now < *proven + self.failover - self.failover / 20)
     }
@@ -296,11 +266,11 @@ impl Ledger {
 
     /// A write was refused: whether by another write of the same tenure.
     #[must_use]
-    pub fn on_refused(&self, worker: &WorkerId, write: &LeaseWrite, sent: Sent) -> Heard {
+    pub fn on_refused(&self, worker: &WorkerId, write: &LeaseWrite, sent: Sent, now: Duration) -> Heard {
         let last = self.last_writes.get(&write.key);
         let own_doing = last.is_some_and(|(by, tenure, last)| by == worker && *tenure == sent.tenure && last != write);
         // A stranger may have written since; and of a take nothing is believed anyway.
-        Heard { own_doing: own_doing && !sent.takes && !self.is_disturbed(&write.key) }
+        Heard { own_doing: own_doing && !sent.takes && !self.is_disturbed(&write.key), at: now }
     }
 
     fn is_disturbed(&self, key: &LeaseKey) -> bool {
