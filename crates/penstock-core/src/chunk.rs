@@ -126,6 +126,11 @@ impl Chunk {
         (0..self.entries.len()).map(|index| self.record(index))
     }
 
+    /// Leaves out the first record, if there is one; its bytes stay in the buffer.
+    pub fn remove_first(&mut self) {
+        self.entries.drain(..self.entries.len().min(1));
+    }
+
     /// The payload bytes of all records.
     #[must_use]
     pub fn payload_bytes(&self) -> u64 {

@@ -108,6 +108,8 @@ pub struct SourceSettings {
     pub deaggregate: bool,
     /// What happens to user records of an aggregate that hash outside the shard.
     pub outside_hash_range: OutsideHashRange,
+    /// No stream keeps records for less.
+    pub least_retention: Duration,
 }
 
 impl Default for SourceSettings {
@@ -118,6 +120,8 @@ impl Default for SourceSettings {
             max_records_per_fetch: 10_000,
             max_fetches_in_flight: NonZeroUsize::new(32).expect("32 is not zero"),
             deaggregate: true,
+            // <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
+            least_retention: Duration::from_secs(24 * 3600),
             outside_hash_range: OutsideHashRange::Deliver,
         }
     }

@@ -35,6 +35,9 @@ use crate::world::{EPOCH, World};
 /// The failover time of all runs.
 pub const FAILOVER: Duration = Duration::from_secs(10);
 
+/// No run trims what arrived later than this.
+pub const LEAST_RETENTION: Duration = Duration::from_secs(1);
+
 /// The workers of a run.
 #[derive(Debug)]
 pub struct Cluster {
@@ -241,6 +244,7 @@ fn settings(plan: &Plan, worker: &WorkerId, seed: u64) -> WorkerSettings {
     settings.source.fetch_interval = Duration::from_millis(400);
     settings.source.idle_interval = plan.idle_interval;
     settings.source.outside_hash_range = plan.outside;
+    settings.source.least_retention = LEAST_RETENTION;
     // A put that nobody answers is tried again within the run.
     settings.time_outs.put = Duration::from_secs(15);
     settings.objects.buffer_size = plan.buffer_size;

@@ -145,6 +145,7 @@ impl Story<'_> {
             }
         }
         actions.extend(self.remade_rows());
+        actions.extend(self.trims());
         actions.sort_by_key(|(at, _)| *at);
         actions
     }
@@ -162,6 +163,25 @@ impl Story<'_> {
         }
         if self.plan.initial == InitialPosition::Latest && random.below(2) == 0 {
             actions.push((0, Action::KclSyncs));
+        }
+        timed(actions)
+    }
+
+    /// The retention ends under readers that were held up, or just so.
+    fn trims(&self) -> Vec<Happening> {
+        // Drawn apart from all else.
+        let mut random = Random::seeded(self.plan.seed ^ 0x7472_696d);
+        let mut actions = Vec::new();
+        if random.below(10) == 0 {
+            for _ in 0..1 + random.below(2) {
+                let at = 5_000 + random.below(self.until - 5_000);
+                let (slot, lasts) = (among(&mut random, self.plan.workers as u64) - 1, 2_000 + random.below(12_000));
+                if random.below(3) != 0 {
+                    actions.push((at, Action::Cut(slot, Seam::Source, Duration::from_millis(lasts))));
+                }
+                let kept = Duration::from_millis(1_000 + random.below(lasts));
+                actions.push((at + random.below(lasts), Action::Trim(kept)));
+            }
         }
         timed(actions)
     }

@@ -265,7 +265,8 @@ impl Ledger {
                 let expected = next.unwrap_or_else(|| (shard, self.next(streams, shard, self.prefix(shard))));
                 // What was read before it was trimmed may still come.
                 let held = self.trimmed.contains(id) || self.excused.contains(object);
-                let excused = next.is_none() && self.passed.contains(id) && held;
+                let resumes = next.is_none() && self.passed.contains(id) && held;
+                let excused = resumes || self.leaves_out_trimmed(streams, expected, (shard, index));
                 require(aside || (shard, index) == expected || excused, IN_ORDER, || {
                     format!("{object} holds record {id}, which is {index} of shard {shard}; expected is {expected:?}")
                 })?;
@@ -279,6 +280,21 @@ impl Ledger {
             self.settle(streams, shard, *id);
         }
         Ok(())
+    }
+
+    /// Whether between two places of one shard there is nothing but what was trimmed before it was read. That the gap ledger names it
+    /// is asked for before it is passed.
+    fn leaves_out_trimmed(
+        &self,
+        streams: &Streams,
+        (shard, from): (ShardNumber, usize),
+        (of, to): (ShardNumber, usize),
+    ) -> bool {
+        let between = streams.shards()[shard].users.get(from..to);
+        shard == of
+            && between.is_some_and(|users| {
+                users.iter().all(|(_, id)| self.trimmed.contains(id) && !self.objects.contains_key(id))
+            })
     }
 
     /// The place of the first record of a shard from `index` on that is neither left out nor set aside.
@@ -372,6 +388,8 @@ impl Ledger {
         for id in ids {
             let (shard, _) = place(streams, *id)?;
             self.parents_ended(streams, shard)?;
+            // It was read before it was trimmed.
+            self.trimmed.remove(id);
             self.settle(streams, shard, *id);
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use super::*;
 
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Debug, Clone)]
 pub(crate) struct FakeShard {
     pub(crate) listing: ShardListing,
@@ -23,6 +25,9 @@ pub(crate) struct FakeStream {
     pub(crate) fetched_of: Mutex<BTreeMap<ShardId, Vec<tokio::time::Instant>>>,
     pub(crate) page: usize,
     pub(crate) created: Mutex<UnixMillis>,
+    pub(crate) retention: Mutex<Duration>,
+    /// How far an answer is behind that leaves records for the next.
+    pub(crate) behind: Mutex<Duration>,
 }
 
 pub(crate) fn sequence(number: u64) -> SequenceNumber {
@@ -51,6 +56,8 @@ impl FakeStream {
             fetched_of: Mutex::default(),
             page: 10,
             created: Mutex::new(UnixMillis(START.0 - 1_000)),
+            retention: Mutex::new(DAY),
+            behind: Mutex::new(Duration::from_secs(60)),
         };
         for shard in shards {
             stream.add_shard(shard, &[]);
@@ -63,7 +70,7 @@ impl FakeStream {
             name: self.name.clone(),
             arn: Some(format!("arn:aws:kinesis:eu-west-1:123456789012:stream/{}", self.name)),
             created: *self.created.lock().unwrap(),
-            retention: Duration::from_secs(24 * 3600),
+            retention: *self.retention.lock().unwrap(),
         }
     }
 
@@ -164,7 +171,7 @@ impl ShardSource for FakeStream {
         Ok(Fetched {
             chunk: builder.build(),
             next: (!ended).then_some(next),
-            behind: if at_end { Duration::ZERO } else { Duration::from_secs(60) },
+            behind: if at_end { Duration::ZERO } else { *self.behind.lock().unwrap() },
             children: if ended { children.clone() } else { Vec::new() },
         })
     }

@@ -23,9 +23,6 @@ use crate::ports::{GapLedger, SeamError, ShardIdentity, ShardSource, StreamDescr
 use crate::settings::WorkerSettings;
 use crate::status::{Board, ShardCell};
 
-/// No stream keeps records for less. <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
-pub(crate) const LEAST_RETENTION: Duration = Duration::from_secs(24 * 3600);
-
 /// What all tasks of a worker share.
 pub(crate) struct WorkerContext {
     pub(crate) settings: WorkerSettings,
@@ -136,9 +133,9 @@ impl ShardContext {
         known: Option<UnixMillis>,
         until: UnixMillis,
     ) -> Option<ShardRequest> {
-        // Often enough that a worker that is gone for long still leaves a time within the retention, and rare as a write. The
-        // retention was asked for at the start and may have become the least since.
-        let worth = (self.stream.description.retention.min(LEAST_RETENTION) / 4).max(Duration::from_secs(60));
+        // Often enough that a worker that is gone for long still leaves a time within the retention, which may have become the
+        // least since the start; and rare as a write.
+        let worth = (self.worker.settings.source.least_retention / 4).max(Duration::from_secs(60));
         if known.is_some_and(|known| until.since(known) < worth) {
             return None;
         }

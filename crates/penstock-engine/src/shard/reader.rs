@@ -67,11 +67,15 @@ pub(crate) struct Reader {
     ctx: Arc<ShardContext>,
     from: ReadFrom,
     out: mpsc::Sender<ReaderItem>,
-    /// The last record handed downstream.
-    handed: Option<SequenceNumber>,
+    /// The last record handed downstream, and when it arrived.
+    handed: Option<(SequenceNumber, UnixMillis)>,
+    /// Whether the iterator begins at that record, to show that nothing behind it is gone, and it has not been seen yet.
+    proves: bool,
+    /// Whether it was seen and filled a page alone, so that what follows has to come without it.
+    shown_alone: bool,
     /// Whether the place of the checkpoint was looked at.
     arrived: bool,
-    /// Everything that came before this was read, by the last answer.
+    /// Everything that arrived before this was read, by the last answer.
     read_until: Option<UnixMillis>,
     next_fetch: Instant,
     last_page: u64,
@@ -82,8 +86,6 @@ pub(crate) struct Reader {
     doubtful: bool,
     /// When it was last told that the shard is read to its tip, or was there for the first time.
     tip_told: Option<Instant>,
-    /// What the stream keeps, and when it was asked.
-    kept: Option<(Instant, Duration)>,
     retries: Backoff,
     random: Random,
 }
@@ -106,6 +108,8 @@ impl Reader {
             from,
             out,
             handed: None,
+            proves: false,
+            shown_alone: false,
             arrived: false,
             read_until: None,
             next_fetch: Instant::default(),
@@ -115,7 +119,6 @@ impl Reader {
             // Who has no checkpoint would read whatever stands under the name, also a stream that was created again.
             doubtful: from_nowhere,
             tip_told: None,
-            kept: None,
             retries: backoff(Duration::from_millis(250), Duration::from_secs(10)),
             random,
         }
@@ -143,7 +146,8 @@ impl Reader {
 
     async fn open(&mut self) -> State {
         let at = match &self.handed {
-            Some(sequence) => OpenAt::After(sequence.clone()),
+            Some((sequence, _)) if self.proves => OpenAt::At(sequence.clone()),
+            Some((sequence, _)) => OpenAt::After(sequence.clone()),
             None => self.from.at.clone(),
         };
         self.waits(Wait::Stream);
@@ -193,10 +197,14 @@ impl Reader {
         let slot = self.ctx.worker.fetches.acquire().await.expect("the semaphore of fetches is never closed");
         self.waits(Wait::Fetch);
         let began = self.ctx.worker.clock.now();
+        if self.may_be_overtaken(began.wall) {
+            drop((permit, slot));
+            return self.prove();
+        }
         let waited = u64::try_from(began.instant.since(waited_from).as_millis()).unwrap_or(u64::MAX);
         self.ctx.worker.metrics.budget_wait.increment(waited);
         let limit = self.ctx.worker.settings.time_outs.fetch;
-        let max = self.ctx.worker.settings.source.max_records_per_fetch;
+        let max = self.ctx.worker.settings.source.max_records_per_fetch.max(if self.proves { 2 } else { 1 });
         let fetched =
             tokio::time::timeout(limit, self.ctx.stream.source.fetch(&self.ctx.identity.shard, &iterator, max)).await;
         drop(slot);
@@ -214,7 +222,7 @@ impl Reader {
     }
 
     async fn on_fetched(&mut self, fetched: Fetched, permit: Permit, used: ShardIterator, began: Now) -> State {
-        let Fetched { chunk, next, behind, children } = fetched;
+        let Fetched { mut chunk, next, behind, children } = fetched;
         if next.is_none() && children.is_empty() {
             let error = SeamError::new(
                 "GetRecords",
@@ -231,8 +239,13 @@ impl Reader {
         self.ctx.answered(now, behind, chunk.payload_bytes());
         self.last_page = chunk.payload_bytes();
         self.next_fetch = began.instant.after(self.pace(behind));
+        if self.may_be_overtaken(now.wall) {
+            // It was a long answer.
+            return self.prove();
+        }
         let nothing_left = behind.is_zero() || next.is_none();
-        let noticed = match self.gap_before(&chunk, nothing_left, now).await {
+        let decides = !chunk.is_empty() || nothing_left;
+        let noticed = match self.gap_before(&mut chunk, decides, now.wall).await {
             Ok(noticed) => noticed,
             Err(error) => return self.retry(&error, State::Fetching(used)).await,
         };
@@ -244,8 +257,11 @@ impl Reader {
             self.ctx.record_gap(Part::Reader, &gap).await;
             return State::Fetching(used);
         }
-        let behind_by = i64::try_from(behind.as_millis()).unwrap_or(i64::MAX);
-        self.read_until = Some(UnixMillis(now.wall.0.saturating_sub(behind_by)));
+        if decides || !self.proves {
+            self.shown_alone = self.proves && chunk.is_empty() && !nothing_left;
+            self.proves = false;
+            self.read_until = Some(UnixMillis(began.wall.0.saturating_sub(millis(behind))));
+        }
         tracing::debug!(
             shard = %self.ctx.identity.shard, records = chunk.len(), bytes = self.last_page, behind = ?behind, "fetched"
         );
@@ -269,8 +285,8 @@ impl Reader {
             return Ok(());
         }
         self.arrived = true;
-        let last = chunk.record(chunk.len() - 1).sequence;
-        let last = SequenceNumber::parse(last).expect("checked when the chunk was built");
+        let last = chunk.record(chunk.len() - 1);
+        let last = (notice::parsed(last.sequence), last.arrival);
         self.out.send(ReaderItem::Chunk { chunk, permit }).await.map_err(|_| Unheard)?;
         self.handed = Some(last);
         Ok(())
@@ -283,7 +299,7 @@ impl Reader {
             return;
         }
         self.tip_told = Some(began.instant);
-        let until = began.wall.0.saturating_sub(i64::try_from(TIP_SLACK.as_millis()).unwrap_or(i64::MAX));
+        let until = began.wall.0.saturating_sub(millis(TIP_SLACK));
         // Whoever is busy with chunks can do without.
         let _no_room = self.out.try_send(ReaderItem::AtTip(UnixMillis(until)));
     }
@@ -410,6 +426,10 @@ impl Reader {
 
 /// The deliverer is gone.
 struct Unheard;
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
 
 mod notice;
 

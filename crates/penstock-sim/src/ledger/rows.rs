@@ -225,7 +225,7 @@ impl Ledger {
             })?;
             // A take whose answer was lost is made again, and no less by force for that.
             let again = self.holders.get(key).is_some_and(|holder| holder.worker == *worker && holder.by_force);
-            let by_force = self.unknowing.remove(key) || live.is_some() || again;
+            let by_force = self.unknowing.remove(key) || live.is_some() || again || self.was_robbed(key, worker, now);
             self.touched.remove(key);
             self.tooled.remove(key);
             self.on_known_take(worker, key);
@@ -243,6 +243,13 @@ impl Ledger {
         }
         self.on_answer(before, after);
         Ok(())
+    }
+
+    /// Whether somebody lost a lease by force that `worker` takes from the one who did that, and still believes in it.
+    fn was_robbed(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
+        let by_force = self.holders.get(key).is_some_and(|holder| holder.by_force);
+        let of_lease = self.proven.keys().filter(|(of, _)| of == key);
+        by_force && of_lease.into_iter().any(|(_, other)| other != worker && self.believes(key, other, now))
     }
 
     /// Whether a worker still believes in a lease: it keeps a twentieth back.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use penstock_sim::network::Seam;
 use penstock_sim::plan::{Action, Plan};
 
 use super::{by_calls, scenario, with_faults};
@@ -33,6 +34,29 @@ fn records_are_trimmed_under_open_intents() {
             faults.sink.delay = 6_000;
             faults.sink.request_lost = 300;
         }))
+    });
+}
+
+/// A worker cannot read for a while, and the retention, or a shorter one, ends under what it has not read.
+fn overtaken(plan: Plan) -> Plan {
+    let seed = plan.seed;
+    let at = 9_000 + 137 * (seed % 61);
+    let plan = plan.at(at, Action::Cut(0, Seam::Source, Duration::from_millis(6_000 + 97 * (seed % 41))));
+    let kept = Duration::from_millis(1_000 + 293 * (seed % 13));
+    let plan = plan.at(at + 5_000 + 61 * (seed % 29), Action::Trim(kept));
+    // What stays no longer is not there again because the retention is as it was.
+    plan.at(at + 7_000, Action::Trim(Duration::from_secs(3_600)))
+}
+
+#[test]
+fn records_are_trimmed_under_a_reader_that_is_held_up() {
+    scenario("records_are_trimmed_under_a_reader_that_is_held_up", |seed| overtaken(Plan::quiet(seed)));
+}
+
+#[test]
+fn records_are_trimmed_under_a_reader_that_is_held_up_by_calls() {
+    scenario("records_are_trimmed_under_a_reader_that_is_held_up_by_calls", |seed| {
+        overtaken(by_calls(Plan::quiet(seed)))
     });
 }
 

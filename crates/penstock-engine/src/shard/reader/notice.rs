@@ -1,58 +1,76 @@
 //! Notices that records are gone which nobody read: before a chunk is handed on, by what it begins with and by the time.
+//!
+//! The service goes on in silence with the oldest record that it has. A reader that is nearly as far behind as a stream may keep
+//! records begins each fetch at the record that it handed on last: while that one is there, so is all behind it.
 
 use std::time::Duration;
 
 use penstock_core::chunk::Chunk;
 use penstock_core::gap::{GapEnd, GapEntry, GapRange, GapReason};
 use penstock_core::position::{Position, RecordPosition, SequenceNumber};
-use penstock_core::time::{Now, UnixMillis};
+use penstock_core::time::UnixMillis;
 
-use super::{Reader, TRIM_SLACK};
+use super::{Reader, State, TRIM_SLACK};
 use crate::ports::SeamError;
-use crate::shard::context::LEAST_RETENTION;
 use crate::shard::pulse::Part;
 
-/// How long an answer about the retention is good enough for a shard that is within it.
-const ASK_AGAIN: Duration = Duration::from_secs(600);
-
 impl Reader {
-    /// What may be missing before an answer that came at `now`.
+    /// Whether what follows upon the record that was handed on last may be gone by `now`, and the next answer may show whether it
+    /// is.
+    ///
+    /// It does not ask what the stream keeps: that may have been changed a moment ago, and back again.
+    pub(super) fn may_be_overtaken(&self, now: UnixMillis) -> bool {
+        let looks = self.from.gaps_after.is_some() && self.handed.is_some() && !self.proves && !self.shown_alone;
+        let least = self.ctx.worker.settings.source.least_retention;
+        looks && self.read_until.is_some_and(|until| now.since(until) + slack(least) > least)
+    }
+
+    /// Reads on from the record that was handed on last.
+    pub(super) const fn prove(&mut self) -> State {
+        self.proves = true;
+        State::Opening
+    }
+
+    /// What is missing before an answer that came at `now`. A record that only proves that nothing is, is taken out of it.
     pub(super) async fn gap_before(
         &mut self,
-        chunk: &Chunk,
-        nothing_left: bool,
-        now: Now,
+        chunk: &mut Chunk,
+        decides: bool,
+        now: UnixMillis,
     ) -> Result<Option<GapEntry>, SeamError> {
-        let outrun = self.is_outrun(now.wall).await?;
-        if !outrun && !self.begins_behind_a_gap(chunk, nothing_left, now.wall).await? {
+        let first = chunk.records().next().map(|first| parsed(first.sequence));
+        if self.proves && first.is_some() && first.as_ref() == self.handed.as_ref().map(|(sequence, _)| sequence) {
+            chunk.remove_first();
+            return Ok(None);
+        }
+        let gone = if self.proves { decides && self.was_overtaken(now).await? } else { self.is_outrun(now).await? };
+        if !gone && !self.begins_behind_a_gap(first.as_ref(), decides, now).await? {
             return Ok(None);
         }
         let Some(after) = self.unread() else { return Ok(None) };
-        let end = match chunk.records().next() {
-            Some(first) => GapEnd::Before(parsed(first.sequence)),
-            None => GapEnd::Unknown,
-        };
+        let end = first.map_or(GapEnd::Unknown, GapEnd::Before);
         Ok(Some(self.ctx.gap(GapReason::Trimmed, GapRange { after, end })))
     }
 
-    /// Between the last answer and this one more time has passed than the stream keeps records: the service goes on in silence
-    /// with the oldest that it has.
-    async fn is_outrun(&mut self, now: UnixMillis) -> Result<bool, SeamError> {
-        let Some(until) = self.read_until else { return Ok(false) };
-        // Less than it: whoever reads at the end of the retention is always about as old as it.
-        let age = now.since(until).saturating_sub(TRIM_SLACK);
-        if age <= self.ctx.stream.description.retention.min(LEAST_RETENTION) {
-            return Ok(false);
-        }
-        // The retention may have been changed since the start. A shard that is far behind does not ask for each answer.
-        let now = self.ctx.worker.clock.now().instant;
-        let recent = self.kept.filter(|(asked, _)| now.since(*asked) < ASK_AGAIN);
-        if recent.is_some_and(|(_, kept)| age <= kept) {
-            return Ok(false);
-        }
+    /// The record that was handed on last is gone. So may be others behind it, unless it was due while they are not: it may be
+    /// far older than all that arrived since the last answer.
+    async fn was_overtaken(&self, now: UnixMillis) -> Result<bool, SeamError> {
         let kept = self.retention().await?;
-        self.kept = Some((now, kept));
-        Ok(age > kept)
+        let age = |time: UnixMillis| now.since(time) + slack(kept);
+        let due = self.handed.as_ref().is_some_and(|(_, arrival)| age(*arrival) > kept);
+        Ok(!due || self.read_until.is_some_and(|until| age(until) > kept))
+    }
+
+    /// Where no record can be read again that would show it: between the last answer and this one more time has passed than the
+    /// stream keeps records.
+    async fn is_outrun(&self, now: UnixMillis) -> Result<bool, SeamError> {
+        let Some(until) = self.read_until.filter(|_| self.from.gaps_after.is_some()) else { return Ok(false) };
+        let age = |kept: Duration| now.since(until) + slack(kept);
+        let least = self.ctx.worker.settings.source.least_retention;
+        Ok(age(least) > least && {
+            let kept = self.retention().await?;
+            age(kept) > kept
+        })
     }
 
     /// The checkpointed record is the first to be read, or it is gone, and then others after it may be. Where there is no
@@ -63,14 +81,17 @@ impl Reader {
     /// on: see [`super::ReaderItem::AtTip`]. So a shard without records for longer than the retention has no gap at each change
     /// of its owner, though nothing was ever written to it. A row that the KCL wrote names no time beside its checkpoint, and
     /// then nobody can tell. A first row at the oldest record names none either, and nothing that came before was promised.
-    async fn begins_behind_a_gap(&self, chunk: &Chunk, nothing_left: bool, now: UnixMillis) -> Result<bool, SeamError> {
-        if self.arrived {
+    async fn begins_behind_a_gap(
+        &self,
+        first: Option<&SequenceNumber>,
+        decides: bool,
+        now: UnixMillis,
+    ) -> Result<bool, SeamError> {
+        if self.arrived || !decides {
             return Ok(false);
         }
-        match (chunk.records().next(), &self.from.checkpoint) {
-            (Some(first), Some(checkpoint)) if parsed(first.sequence) == checkpoint.sequence => return Ok(false),
-            (None, _) if !nothing_left => return Ok(false),
-            (Some(_) | None, _) => {}
+        if first.is_some() && first == self.from.checkpoint.as_ref().map(|checkpoint| &checkpoint.sequence) {
+            return Ok(false);
         }
         let settled = match (&self.from.checkpoint, self.from.settled) {
             (Some(_), Some(settled)) => settled,
@@ -78,10 +99,8 @@ impl Reader {
             (None, Some(settled)) => settled.max(self.ctx.stream.description.created),
             (checkpoint, None) => return Ok(checkpoint.is_some()),
         };
-        let retention = self.retention().await?;
-        // The service may trim a little early, but not by much of a short retention.
-        let slack = TRIM_SLACK.min(retention / 100);
-        Ok(now.since(settled) + slack > retention)
+        let kept = self.retention().await?;
+        Ok(now.since(settled) + slack(kept) > kept)
     }
 
     /// As it is now: it may have been changed since the start.
@@ -92,7 +111,7 @@ impl Reader {
     /// What this shard has not read begins behind this; `None` if somebody else looks for gaps.
     fn unread(&self) -> Option<Position> {
         let gaps_after = self.from.gaps_after.clone()?;
-        let handed = self.handed.as_ref().map(|sequence| {
+        let handed = self.handed.as_ref().map(|(sequence, _)| {
             // The record, with whatever it carries.
             Position::After(RecordPosition { sequence: sequence.clone(), subsequence: 0 })
         });
@@ -107,6 +126,11 @@ impl Reader {
     }
 }
 
-fn parsed(sequence: &str) -> SequenceNumber {
+/// The service may trim a little early, but not by much of a short retention.
+fn slack(retention: Duration) -> Duration {
+    TRIM_SLACK.min(retention / 100)
+}
+
+pub(super) fn parsed(sequence: &str) -> SequenceNumber {
     SequenceNumber::parse(sequence).expect("checked when the chunk was built")
 }

@@ -410,6 +410,56 @@ async fn what_was_trimmed_while_nobody_took_chunks_is_a_gap_and_an_idle_day_is_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_trimmed_under_a_reader_that_is_far_behind_is_a_gap_whatever_the_retention_is_by_then() {
+    for said in [DAY, 7 * DAY] {
+        let stream = FakeStream::new(&[SHARD]);
+        (*stream.retention.lock().unwrap(), *stream.behind.lock().unwrap()) = (7 * DAY, 3 * DAY);
+        stream.put_at(SHARD, 1..=90, UnixMillis(START.0 - millis(3 * DAY)));
+        let mut reading = read(&stream, Position::TrimHorizon, None).await;
+        assert_eq!(reading.records(10).await, lines(1..=10));
+        // Three chunks are on their way, each without the record that it begins with. The retention becomes shorter, and perhaps as long as before at once.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        stream.trim(SHARD, 60);
+        *stream.retention.lock().unwrap() = said;
+        assert_eq!(reading.records(57).await, [lines(11..=37), lines(61..=90)].concat());
+        let range = GapRange { after: Position::After(position(37)), end: GapEnd::Before(sequence(61)) };
+        assert_eq!(reading.ranges(), [range], "{said:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_as_far_behind_as_the_stream_keeps_records_shows_that_none_is_gone() {
+    let stream = FakeStream::new(&[SHARD]);
+    *stream.behind.lock().unwrap() = DAY - Duration::from_secs(2);
+    stream.put_at(SHARD, 1..=40, OLD);
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(40).await, lines(1..=40));
+    *stream.behind.lock().unwrap() = DAY / 2;
+    stream.put_at(SHARD, 41..=60, YOUNG);
+    assert_eq!(reading.records(20).await, lines(41..=60));
+    assert_eq!(reading.ranges(), []);
+    let opened = stream.opened.lock().unwrap().clone();
+    let shown: Vec<OpenAt> = [10, 19, 28, 37].map(|number| OpenAt::At(sequence(number))).into();
+    assert_eq!(opened, [vec![OpenAt::TrimHorizon], shown].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_trimmed_in_time_under_a_reader_that_had_nothing_to_read_is_no_gap() {
+    let stream = FakeStream::new(&[SHARD]);
+    *stream.retention.lock().unwrap() = 7 * DAY;
+    stream.put_at(SHARD, 1..=10, UnixMillis(START.0 - millis(6 * DAY)));
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(10).await, lines(1..=10));
+    // It is held up for longer than a day; the last record that it read is due meanwhile.
+    stream.fetch_faults.add(ErrorClass::Denied, 3 * 24 * 60);
+    tokio::time::sleep(2 * DAY).await;
+    stream.trim(SHARD, 10);
+    stream.put_at(SHARD, 11..=12, UnixMillis(START.0 + millis(DAY)));
+    assert_eq!(reading.records(2).await, lines(11..=12));
+    assert_eq!(reading.ranges(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_a_shard_names_its_children_after_the_last_record() {
     let stream = FakeStream::new(&[SHARD]);
     stream.put(SHARD, 1..=10);
