@@ -217,8 +217,12 @@ impl LeaseTable for LinkedLeases {
                         state.check(found);
                     });
                 }
-                if matches!(outcome, WriteOutcome::Conflict(None)) {
-                    self.notice_gone(&write.key);
+                match outcome {
+                    WriteOutcome::Applied(_) => {
+                        self.link.world.with(|state| state.ledger.on_acknowledged(&self.worker, &write.key, sent));
+                    }
+                    WriteOutcome::Conflict(None) => self.notice_gone(&write.key),
+                    WriteOutcome::Conflict(Some(_)) => {}
                 }
                 Ok(outcome)
             }

@@ -121,6 +121,8 @@ pub struct Ledger {
     counters: BTreeMap<LeaseKey, LeaseCounter>,
     /// When the last write of a worker that the table took was first sent.
     proven: BTreeMap<(LeaseKey, WorkerId), Duration>,
+    /// The same of the last one of which its worker heard that the table took it.
+    acknowledged: BTreeMap<(LeaseKey, WorkerId), Duration>,
     tenures: BTreeMap<LeaseKey, u64>,
     holders: BTreeMap<LeaseKey, Holder>,
     last_holders: BTreeMap<LeaseKey, WorkerId>,

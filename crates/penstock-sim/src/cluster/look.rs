@@ -143,13 +143,16 @@ impl Cluster {
                 }
             });
         }
-        let kept = self
-            .table
-            .rows()
-            .into_iter()
-            .find(|row| row.checkpoint != Position::ShardEnd && row.owner.is_some() && self.is_read(row));
-        if let Some(row) = kept {
-            self.world.with(|state| state.broke(DRAINS, format!("{} still belongs to {:?}", row.key, row.owner)));
+        // Who has not heard for so long that it does not believe any more gives nothing back: it leaves the lease to expire.
+        let rows =
+            self.table.rows().into_iter().filter(|row| row.checkpoint != Position::ShardEnd && self.is_read(row));
+        for row in rows {
+            let Some(owner) = &row.owner else { continue };
+            self.world.with(|state| {
+                if state.ledger.knows(&row.key, owner, state.now) {
+                    state.broke(DRAINS, format!("{} still belongs to {owner}", row.key));
+                }
+            });
         }
     }
 }

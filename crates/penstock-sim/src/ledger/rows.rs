@@ -252,10 +252,25 @@ impl Ledger {
         by_force && of_lease.into_iter().any(|(_, other)| other != worker && self.believes(key, other, now))
     }
 
-    /// Whether a worker still believes in a lease: it keeps a twentieth back.
+    /// Whether a worker may still believe in a lease.
     pub(super) fn believes(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
-        let proven = self.proven.get(&(key.clone(), worker.clone()));
-        proven.is_some_and(|proven| now < *proven + self.failover - self.failover / 20)
+        self.lasts(self.proven.get(&(key.clone(), worker.clone())), now)
+    }
+
+    /// Whether a worker still believes in a lease by what it has heard.
+    #[must_use]
+    pub fn knows(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
+        self.lasts(self.acknowledged.get(&(key.clone(), worker.clone())), now)
+    }
+
+    /// A worker keeps a twentieth back.
+    fn lasts(&self, since: Option<&Duration>, now: Duration) -> bool {
+        since.is_some_and(|since| now < *since + self.failover - self.failover / 20)
+    }
+
+    /// A worker heard that the table took a write of its own.
+    pub fn on_acknowledged(&mut self, worker: &WorkerId, key: &LeaseKey, sent: Sent) {
+        self.acknowledged.insert((key.clone(), worker.clone()), sent.first);
     }
 
     /// Whether nobody else may take a lease for expired.
