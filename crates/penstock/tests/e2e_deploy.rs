@@ -307,3 +307,42 @@ fn an_operator_releases_a_dead_worker_s_leases_and_sets_positions() {
     });
     two.drain_cleanly();
 }
+
+#[test]
+fn a_sequence_number_of_another_shard_is_no_position() {
+    let (account, local) = (Account::new(), Local::start(&[]));
+    let stream = Stream::create(&local.endpoint(), &account, "clicks", 2);
+    let job = Job::new(&account, &Services::at(&local.endpoint()), "clicks-to-files", "clicks", &objects());
+    let mut teller = Teller::plain();
+    let mut reader = Reader::new(Place::directory(job.out()));
+    let leases = |arguments: &[&str]| support::run(&job, &[&["leases"], arguments, &["-c", "penstock.toml"]].concat());
+
+    let mut one = Worker::start(&job, "one");
+    teller.tell(&stream, 100, 100);
+    reader.wait_for_all(&teller, SOON);
+    one.drain_cleanly();
+    let checkpoints = || {
+        let list: serde_json::Value =
+            serde_json::from_str(&leases(&["list", "--json"]).stdout).expect("a list as JSON");
+        let rows = list["leases"].as_array().expect("leases").clone();
+        rows.iter().map(|row| row["checkpoint"].as_str().expect("a checkpoint").to_owned()).collect::<Vec<_>>()
+    };
+    let before = checkpoints();
+    let sequence = |shard: usize| before[shard].split('/').next().expect("a sequence number").to_owned();
+    let (own, foreign) = (sequence(0), sequence(1));
+    let set = |to: &str| leases(&["set-position", "shardId-000000000000", "--to", to]);
+
+    for wrong in [foreign.as_str(), "4959"] {
+        let refused = set(wrong);
+        assert!(refused.code == 1 && refused.stderr.contains("of no record of shardId-000000000000"), "{refused:?}");
+    }
+    assert_eq!(checkpoints(), before, "nothing was written");
+    let set_on = set(&format!("{own}/7"));
+    assert!(set_on.code == 0 && set_on.stdout.contains("skipped") && set_on.stderr.is_empty(), "{set_on:?}");
+    assert_eq!(checkpoints()[0], format!("{own}/7"));
+
+    drop(local);
+    let unasked = set(&foreign);
+    assert!(unasked.code == 0 && unasked.stderr.contains("could not be asked"), "{unasked:?}");
+    assert_eq!(checkpoints()[0], foreign);
+}

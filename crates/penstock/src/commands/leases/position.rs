@@ -1,7 +1,9 @@
 //! `penstock leases set-position`: where a shard is read from next, and what that repeats or skips.
 //!
-//! Refused while an intent is open (its records would be cut anew), while a live worker has the shard, and before the shard's
-//! parents have ended. What is skipped or repeated stands in the gap ledger before the position is set.
+//! Refused while an intent is open (its records would be cut anew), while a live worker has the shard, before the shard's
+//! parents have ended, and where the service says that the sequence number is none of the shard. What is skipped or repeated stands in the gap ledger before the position is set.
+
+use std::io::Write;
 
 use anyhow::{Context, bail};
 use penstock_core::gap::{GapEnd, GapRange, GapReason};
@@ -10,6 +12,8 @@ use penstock_core::lease::{Change, Field, LeaseRow};
 use penstock_core::position::{Position, RecordPosition};
 use penstock_core::time::UnixMillis;
 use penstock_engine::clock::Clock;
+use penstock_engine::ports::{ErrorClass, OpenAt};
+use penstock_engine::worker::StreamSource;
 use serde_json::{Value, json};
 
 use super::{Open, patience, tool};
@@ -59,6 +63,9 @@ pub(super) async fn run(open: &Open, args: &SetPositionArgs) -> anyhow::Result<S
     for row in &chosen {
         refuse_unless_parents_ended(open, row).await?;
         plans.push(Plan::of(row, &target, now)?);
+        if let Target::After(position) = &target {
+            refuse_what_is_of_another_shard(open, row, position).await?;
+        }
     }
     tool::refuse_if_alive(open, &chosen, args.force).await?;
     for (done, (row, plan)) in chosen.iter().zip(&plans).enumerate() {
@@ -105,16 +112,47 @@ async fn refuse_unless_parents_ended(open: &Open, row: &LeaseRow) -> anyhow::Res
     if absent.is_empty() || row.checkpoint.has_progress() {
         return Ok(());
     }
-    let stream = open.stream_of(row);
-    let sources = ports::sources(&open.settings, &open.aws).await?;
-    let source = sources.into_iter().find(|source| source.name == stream).with_context(|| {
-        format!("the stream {stream} of {} is not in source.streams, so its parents cannot be looked up", row.key)
-    })?;
+    let source = source_of(open, row).await.context("its parents cannot be looked up")?;
     let listed = source.source.list_shards().await?;
     match absent.into_iter().find(|parent| listed.iter().any(|shard| shard.id == **parent)) {
         Some(parent) => bail!("the parent {parent} of {} has no lease yet and is still in the stream", row.key),
         None => Ok(()),
     }
+}
+
+/// A checkpoint that the service does not know stops the shard until somebody sets another.
+///
+/// Where the service cannot be asked the operator knows better, and is told: a tool for bad days must not need all of AWS.
+async fn refuse_what_is_of_another_shard(open: &Open, row: &LeaseRow, to: &RecordPosition) -> anyhow::Result<()> {
+    let (key, shard, at) = (&row.key, row.key.shard_id(), OpenAt::At(to.sequence.clone()));
+    let asked = async {
+        let source = source_of(open, row).await?;
+        Ok(patience::answered("GetShardIterator", key, source.source.open(&shard, &at)).await)
+    };
+    let unknown: anyhow::Error = match asked.await {
+        Ok(Ok(_iterator)) => return Ok(()),
+        Ok(Err(error)) if error.class == ErrorClass::Rejected => bail!(
+            "{} is the sequence number of no record of {key}: a shard whose number it is not stands still at it; nothing was \
+             changed ({error})",
+            to.sequence
+        ),
+        Ok(Err(error)) => error.into(),
+        Err(error) => error,
+    };
+    writeln!(
+        std::io::stderr(),
+        "whether {} is a sequence number of {key} could not be asked, and it is taken as it is: {unknown:#}",
+        to.sequence
+    )?;
+    Ok(())
+}
+
+/// The stream of a row, as the service has it.
+async fn source_of(open: &Open, row: &LeaseRow) -> anyhow::Result<StreamSource> {
+    let stream = open.stream_of(row);
+    let sources = ports::sources(&open.settings, &open.aws).await?;
+    let source = sources.into_iter().find(|source| source.name == stream);
+    source.with_context(|| format!("the stream {stream} of {} is not in source.streams", row.key))
 }
 
 /// What is done to a row.
