@@ -6,6 +6,8 @@ SIM_CPU ?= 300
 BENCH_MIB ?= 2048
 LEASES ?= 5000
 SIM_FLAGS ?= --profile sim
+# Ctrl-C is how some things end: nothing that make has to report. The shell has to outlive it, to see that.
+ENDED = { status=$$?; [ $$status -eq 130 ] || exit $$status; }
 STANDINS = ministack kinesis-local dynamodb-local microburst chromium aws prometheus
 
 .PHONY: help demo standins tools test interop chaos check fmt fmt-check clippy docs sim sim-mutants sim-scale keeper-cost bench deploy-check install stack licences reference
@@ -15,11 +17,11 @@ help: ## shows this
 
 demo: ## the main job on embedded parts, with its proof; needs Rust and nothing else
 	cargo build -p penstock
-	@cargo run -q -p penstock -- demo
+	@trap : INT; cargo run -q -p penstock -- demo || $(ENDED)
 
 stack: ## what docker-compose.yml runs, without containers: two workers, a producer, Prometheus with our alarms; until Ctrl-C
 	cargo build -p penstock
-	@scripts/stack
+	@trap : INT; scripts/stack || $(ENDED)
 
 standins: ## installs the stand-ins that tests need; quick when they are there
 	@scripts/install-standins $(STANDINS)

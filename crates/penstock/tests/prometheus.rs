@@ -43,6 +43,15 @@ fn promtool_accepts_rules_and_configurations() {
 }
 
 #[test]
+fn a_wrong_call_of_the_stack_is_one_of_usage() {
+    for wrong in [&["--bogus"][..], &["--ports"], &["--ports", "1,2"]] {
+        let output = Command::new(workspace_dir().join("scripts/stack")).args(wrong).output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("--help"), "{wrong:?}: {said}");
+    }
+}
+
+#[test]
 fn each_alarm_fires_when_it_should_and_only_then() {
     assert!(promtool(&["test", "rules", "rules_test.yml"]).contains("SUCCESS"));
 }
