@@ -92,7 +92,7 @@ pub(crate) struct ReportArgs {
 /// `penstock demo`.
 #[derive(Debug, PartialEq, Eq, Args)]
 pub(crate) struct DemoArgs {
-    /// Where everything is written [default: a new temporary directory]
+    /// Where everything is written [default: a temporary directory, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// How many shards the stream has at first

@@ -1,19 +1,30 @@
-//! `penstock demo` proves itself: that it ends well, soon, and says what it has proved.
+//! `penstock demo` proves itself: that it ends well, soon, says what it has proved, and leaves nothing behind that nobody asked for.
 
 mod support;
 
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Account, Job, run};
+use support::{Account, Job, SOON, penstock, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+fn job() -> Job {
+    Job::bare(&Account::new()).without_credentials()
+}
+
+/// What demos wrote into directories of their own. The temporary directory is the job's.
+fn scratch(job: &Job) -> Vec<PathBuf> {
+    let entries =
+        std::fs::read_dir(job.dir()).expect("the job's directory").map(|entry| entry.expect("an entry").path());
+    entries.filter(|path| path.to_string_lossy().contains("penstock-demo-")).collect()
+}
+
 #[track_caller]
-fn demo(sink: &str) -> String {
-    let job = Job::bare(&Account::new()).without_credentials();
+fn demo(job: &Job, arguments: &[&str]) -> String {
     let started = Instant::now();
-    let out = job.dir().join("demo").display().to_string();
-    let output = run(&job, &["demo", "--sink", sink, "--out", &out]);
+    let output = run(job, &[&["demo"], arguments].concat());
     assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
     assert!(started.elapsed() < LIMIT, "it took {:?}", started.elapsed());
     // Nobody watches: progress is plain lines, each with its time, on stderr alone.
@@ -35,16 +46,34 @@ fn number(table: &str, words: &str) -> u64 {
 
 #[test]
 fn the_directory_demo_proves_exactly_once() {
-    let table = demo("directory");
+    let job = job();
+    let out = job.dir().join("demo");
+    let table = demo(&job, &["--out", &out.display().to_string()]);
     assert_eq!(number(&table, "records told"), 20_000, "{table}");
     for nothing in ["missing", "repeated", "out of order"] {
         assert_eq!(number(&table, nothing), 0, "{table}");
     }
+    assert!(out.join("objects").is_dir() && table.contains(&out.display().to_string()), "{table}");
 }
 
 #[test]
 fn the_firehose_demo_proves_at_least_once_and_counts_the_repeats() {
-    let table = demo("firehose");
+    let job = job();
+    let table = demo(&job, &["--sink", "firehose"]);
     assert_eq!((number(&table, "records told"), number(&table, "missing")), (20_000, 0), "{table}");
     assert!(number(&table, "repeated") < 20_000, "{table}");
+    assert_eq!(scratch(&job), [] as [PathBuf; 0], "nobody asked for the files");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let job = job();
+    let mut child =
+        penstock(job.dir()).arg("demo").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    wait_until("the demo writes", SOON, || scratch(&job).iter().any(|dir| dir.join("leases.db").exists()));
+    let sent = Command::new("kill").arg("-INT").arg(child.id().to_string()).status();
+    assert!(sent.expect("kill starts").success());
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(scratch(&job), [] as [PathBuf; 0]);
 }

@@ -20,7 +20,7 @@ pub(crate) use admin::{Page, get};
 pub(crate) use aws::{Account, Shard, Stream, delete_bucket, firehose_to_bucket, lease_rows};
 pub(crate) use job::{Job, Services};
 pub(crate) use objects::{Finished, Place, Reader};
-pub(crate) use process::{Local, Output, Worker, run};
+pub(crate) use process::{Local, Output, Worker, penstock, run};
 pub(crate) use proof::{Proof, Verdict};
 pub(crate) use teller::{Teller, Told};
 

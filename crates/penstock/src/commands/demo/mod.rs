@@ -7,6 +7,7 @@ mod stage;
 mod story;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const SPLIT_AT: u64 = 25;
 const KILL_AT: u64 = 50;
 const MERGE_AT: u64 = 70;
+/// The exit code of a program that Ctrl-C ended, as shells have it.
+const INTERRUPTED: u8 = 130;
 
-/// Plays the demo; exit 0 only if the proof holds.
+/// Plays the demo; exit 0 only if the proof holds. What it wrote into a directory of its own it takes away again, but not what
+/// shows why the proof failed.
 ///
 /// # Errors
 /// If something could not be set up, or the proof fails.
@@ -43,12 +47,29 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         crate::telemetry::install_log(LogSettings { format: LogFormat::Text, level: LogLevel::Info })?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(play(args))
+    let scratch = || std::env::temp_dir().join(format!("penstock-demo-{}", std::process::id()));
+    let dir = args.out.clone().unwrap_or_else(scratch);
+    let exit = runtime.block_on(async {
+        tokio::select! {
+            exit = play(args, dir.clone()) => exit,
+            // What is kept is ended by a signal, too, but in order.
+            signal = super::wait_for_signal(), if !args.keep => signal.map(|()| ExitCode::from(INTERRUPTED)),
+        }
+    })?;
+    // Nobody writes any more.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    if is_scratch(args) && exit != ExitCode::FAILURE {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+    }
+    Ok(exit)
 }
 
-async fn play(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    let dir =
-        args.out.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("penstock-demo-{}", std::process::id())));
+/// Whether nobody has use for the files once the proof holds.
+const fn is_scratch(args: &DemoArgs) -> bool {
+    args.out.is_none() && !args.keep
+}
+
+async fn play(args: &DemoArgs, dir: PathBuf) -> anyhow::Result<ExitCode> {
     // The log, where somebody asked for it, comes the same way.
     let progress = Progress::timed(std::env::var_os("RUST_LOG").is_some());
     let began = Instant::now();
@@ -166,16 +187,19 @@ impl Play {
     fn conclude(&self, args: &DemoArgs, found: &Found, second: &Actor) -> anyhow::Result<ExitCode> {
         let status = second.status.snapshot();
         let mut out = std::io::stdout();
-        writeln!(out, "\n  delivered to           {}", self.stage.delivered().display())?;
+        let holds = match args.sink {
+            DemoSink::Directory => found.verdict.is_exactly_once() && found.chain_problems.is_empty(),
+            DemoSink::Firehose => found.verdict.is_at_least_once(),
+        };
+        match holds && is_scratch(args) {
+            true => writeln!(out, "\n  delivered to           a directory that is removed now; --out DIR leaves it")?,
+            false => writeln!(out, "\n  delivered to           {}", self.stage.delivered().display())?,
+        }
         writeln!(out, "  objects                {:>9}", found.objects)?;
         writeln!(out, "{}", found.verdict)?;
         writeln!(out, "  by worker-1, killed    {:>9}", self.killed)?;
         writeln!(out, "  by worker-2            {:>9}", status.totals.delivered)?;
         writeln!(out, "  seconds                {:>9.1}", self.began.elapsed().as_secs_f64())?;
-        let holds = match args.sink {
-            DemoSink::Directory => found.verdict.is_exactly_once() && found.chain_problems.is_empty(),
-            DemoSink::Firehose => found.verdict.is_at_least_once(),
-        };
         for problem in found.chain_problems.iter().chain(found.verdict.first_problem.iter()).take(5) {
             writeln!(out, "  {problem}")?;
         }
