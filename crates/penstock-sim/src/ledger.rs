@@ -165,6 +165,8 @@ pub struct Ledger {
     excused: BTreeSet<String>,
     /// The gaps that the gap ledger holds.
     told: Vec<penstock_core::gap::GapEntry>,
+    /// Shards in which a worker of another make has read on.
+    overtaken: BTreeSet<ShardNumber>,
     /// How often a record was delivered again.
     pub repeats: u64,
     /// Every lease that went from one worker to another.
@@ -408,11 +410,13 @@ impl Ledger {
         self.strays.insert(id);
     }
 
-    fn parents_ended(&self, streams: &Streams, shard: ShardNumber) -> Found {
-        let shard = &streams.shards()[shard];
+    fn parents_ended(&self, streams: &Streams, number: ShardNumber) -> Found {
+        let shard = &streams.shards()[number];
         // What expired before it had a row, or whose row somebody took away, is nothing to wait for.
         let has_row = |key: &LeaseKey| self.created.contains(key) && !self.erased.contains_key(key);
-        let exists = |parent: ShardNumber| streams.is_listed(parent) || has_row(&streams.shards()[parent].key);
+        // Where somebody else has read on, a parent that is listed without a row is taken for read.
+        let listed = |parent: ShardNumber| streams.is_listed(parent) && !self.overtaken.contains(&number);
+        let exists = |parent: ShardNumber| listed(parent) || has_row(&streams.shards()[parent].key);
         let open = shard.parents.iter().find(|parent| !self.ended.contains(*parent) && exists(**parent));
         require(open.is_none(), PARENTS_FIRST, || {
             format!("{} is delivered before the end of shard {open:?}", shard.key)

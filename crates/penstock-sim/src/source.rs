@@ -53,7 +53,9 @@ impl ShardSource for LinkedSource {
     }
 
     async fn fetch(&self, shard: &ShardId, iterator: &ShardIterator, max_records: u32) -> Result<Fetched, SeamError> {
-        let page = 1 + self.link.below(self.largest_page.min(u64::from(max_records)));
+        // Now and then it gives nothing although there is more, as the service does.
+        let most = self.largest_page.min(u64::from(max_records));
+        let page = if self.link.below(12) == 0 { 0 } else { 1 + self.link.below(most) };
         let page = usize::try_from(page).expect("a page is small");
         let (stream, id, iterator, name) = (self.stream, shard.clone(), iterator.clone(), self.link.name.clone());
         let effect = move |world: &World| {

@@ -28,6 +28,8 @@ pub(crate) struct FakeStream {
     pub(crate) retention: Mutex<Duration>,
     /// How far an answer is behind that leaves records for the next.
     pub(crate) behind: Mutex<Duration>,
+    /// How many empty pages lie before each record that is not asked for by its number.
+    pub(crate) empty_pages: Mutex<u32>,
 }
 
 pub(crate) fn sequence(number: u64) -> SequenceNumber {
@@ -58,6 +60,7 @@ impl FakeStream {
             created: Mutex::new(UnixMillis(START.0 - 1_000)),
             retention: Mutex::new(DAY),
             behind: Mutex::new(Duration::from_secs(60)),
+            empty_pages: Mutex::default(),
         };
         for shard in shards {
             stream.add_shard(shard, &[]);
@@ -141,6 +144,9 @@ impl ShardSource for FakeStream {
             OpenAt::At(at) => records.partition_point(|(number, ..)| number < at),
             OpenAt::After(at) => records.partition_point(|(number, ..)| number <= at),
         };
+        if *at == OpenAt::TrimHorizon && *self.empty_pages.lock().unwrap() > 0 {
+            return Ok(ShardIterator("after 0".to_owned()));
+        }
         let next = records.get(index).map_or(u64::MAX.to_string(), |(number, ..)| number.to_string());
         let end = records.last().map_or("0".to_owned(), |(number, ..)| number.to_string());
         // An iterator names the record it begins with, or what it follows upon.
@@ -156,9 +162,17 @@ impl ShardSource for FakeStream {
         let gone = || SeamError::new("GetRecords", shard.to_string(), ErrorClass::NotFound, "gone");
         let FakeShard { listing, records, children } = shards.get(shard).ok_or_else(gone)?;
         let (how, number) = iterator.0.split_once(' ').unwrap();
-        let number = SequenceNumber::parse(number).unwrap();
+        let (number, seen) = number.split_once('+').unwrap_or((number, "0"));
+        let (number, seen) = (SequenceNumber::parse(number).unwrap(), seen.parse::<u32>().unwrap());
         let start = records.partition_point(|(of, ..)| *of < number || (how == "after" && *of == number));
-        let end = records.len().min(start + self.page.min(max_records as usize));
+        let empty_pages = *self.empty_pages.lock().unwrap();
+        if how == "after" && start < records.len() && seen < empty_pages {
+            let next = Some(ShardIterator(format!("after {number}+{}", seen + 1)));
+            let behind = *self.behind.lock().unwrap();
+            return Ok(Fetched { chunk: ChunkBuilder::default().build(), next, behind, children: Vec::new() });
+        }
+        let page = if empty_pages > 0 { 1 } else { self.page.min(max_records as usize) };
+        let end = records.len().min(start + page);
         let mut builder = ChunkBuilder::default();
         for (number, payload, arrival) in &records[start..end] {
             builder.push(number, "key", payload, *arrival);

@@ -190,19 +190,24 @@ impl Reader {
     async fn fetch(&mut self, iterator: ShardIterator) -> State {
         self.waits(Wait::Pause);
         self.ctx.worker.clock.sleep_until(self.next_fetch).await;
-        let waited_from = self.ctx.worker.clock.now().instant;
+        let now = self.ctx.worker.clock.now();
+        if self.may_be_overtaken(now.wall) {
+            return self.prove();
+        }
+        let waited_from = now.instant;
         self.waits(Wait::Memory);
         let mut permit = self.ctx.worker.budget.acquire_fetch().await;
         self.waits(Wait::FetchSlot);
         let slot = self.ctx.worker.fetches.acquire().await.expect("the semaphore of fetches is never closed");
         self.waits(Wait::Fetch);
         let began = self.ctx.worker.clock.now();
+        let waited = u64::try_from(began.instant.since(waited_from).as_millis()).unwrap_or(u64::MAX);
+        self.ctx.worker.metrics.budget_wait.increment(waited);
         if self.may_be_overtaken(began.wall) {
+            // It was waited for long.
             drop((permit, slot));
             return self.prove();
         }
-        let waited = u64::try_from(began.instant.since(waited_from).as_millis()).unwrap_or(u64::MAX);
-        self.ctx.worker.metrics.budget_wait.increment(waited);
         let limit = self.ctx.worker.settings.time_outs.fetch;
         let max = self.ctx.worker.settings.source.max_records_per_fetch.max(if self.proves { 2 } else { 1 });
         let fetched =
@@ -234,8 +239,6 @@ impl Reader {
         }
         // Before anything is waited for: what arrives later was not in this answer.
         let now = self.ctx.worker.clock.now();
-        self.failures = 0;
-        self.replaced = false;
         self.ctx.answered(now, behind, chunk.payload_bytes());
         self.last_page = chunk.payload_bytes();
         self.next_fetch = began.instant.after(self.pace(behind));
@@ -247,8 +250,10 @@ impl Reader {
         let decides = !chunk.is_empty() || nothing_left;
         let noticed = match self.gap_before(&mut chunk, decides, now.wall).await {
             Ok(noticed) => noticed,
-            Err(error) => return self.retry(&error, State::Fetching(used)).await,
+            Err(error) => return self.on_not_opened(&error).await,
         };
+        self.failures = 0;
+        self.replaced = false;
         if let Some(gap) = noticed
             && self.ctx.try_record_gap(&gap).await.is_err()
         {
@@ -257,7 +262,7 @@ impl Reader {
             self.ctx.record_gap(Part::Reader, &gap).await;
             return State::Fetching(used);
         }
-        if decides || !self.proves {
+        if decides || !self.is_in_doubt() {
             self.shown_alone = self.proves && chunk.is_empty() && !nothing_left;
             self.proves = false;
             self.read_until = Some(UnixMillis(began.wall.0.saturating_sub(millis(behind))));

@@ -131,6 +131,7 @@ impl Cluster {
 
     /// Drains all workers at once and checks how they end.
     pub async fn drain(&mut self) {
+        let began = self.world.with(|state| state.now);
         for member in &self.members {
             member.shutdown.cancel();
         }
@@ -143,13 +144,13 @@ impl Cluster {
                 }
             });
         }
-        // Who has not heard for so long that it does not believe any more gives nothing back: it leaves the lease to expire.
+        // Who had not heard for so long that it believed no more gives nothing back: it leaves the lease to expire.
         let rows =
             self.table.rows().into_iter().filter(|row| row.checkpoint != Position::ShardEnd && self.is_read(row));
         for row in rows {
             let Some(owner) = &row.owner else { continue };
             self.world.with(|state| {
-                if state.ledger.knows(&row.key, owner, state.now) {
+                if state.ledger.knows(&row.key, owner, began) {
                     state.broke(DRAINS, format!("{} still belongs to {owner}", row.key));
                 }
             });

@@ -165,6 +165,7 @@ impl Ledger {
         let (Some(number), Position::After(position)) = (streams.number(&row.key), &row.checkpoint) else {
             return Ok(());
         };
+        self.overtaken.insert(number);
         self.pass(streams, number, position);
         self.excuse(row)
     }
@@ -247,9 +248,9 @@ impl Ledger {
 
     /// Whether somebody lost a lease by force that `worker` takes from the one who did that, and still believes in it.
     fn was_robbed(&self, key: &LeaseKey, worker: &WorkerId, now: Duration) -> bool {
-        let by_force = self.holders.get(key).is_some_and(|holder| holder.by_force);
-        let of_lease = self.proven.keys().filter(|(of, _)| of == key);
-        by_force && of_lease.into_iter().any(|(_, other)| other != worker && self.believes(key, other, now))
+        let Some(robber) = self.holders.get(key).filter(|holder| holder.by_force) else { return false };
+        let others = self.proven.keys().filter(|(of, other)| of == key && other != worker && *other != robber.worker);
+        others.into_iter().any(|(_, other)| self.believes(key, other, now))
     }
 
     /// Whether a worker may still believe in a lease.

@@ -43,7 +43,7 @@ impl Reader {
             chunk.remove_first();
             return Ok(None);
         }
-        let gone = if self.proves { decides && self.was_overtaken(now).await? } else { self.is_outrun(now).await? };
+        let gone = decides && if self.proves { self.was_overtaken(now).await? } else { self.is_outrun(now).await? };
         if !gone && !self.begins_behind_a_gap(first.as_ref(), decides, now).await? {
             return Ok(None);
         }
@@ -52,25 +52,27 @@ impl Reader {
         Ok(Some(self.ctx.gap(GapReason::Trimmed, GapRange { after, end })))
     }
 
+    /// Whether what the last answer left open has to wait for a record or the tip: an answer without either tells nothing of it.
+    pub(super) const fn is_in_doubt(&self) -> bool {
+        self.proves || self.shown_alone || (self.arrived && self.handed.is_none())
+    }
+
     /// The record that was handed on last is gone. So may be others behind it, unless it was due while they are not: it may be
     /// far older than all that arrived since the last answer.
     async fn was_overtaken(&self, now: UnixMillis) -> Result<bool, SeamError> {
         let kept = self.retention().await?;
-        let age = |time: UnixMillis| now.since(time) + slack(kept);
-        let due = self.handed.as_ref().is_some_and(|(_, arrival)| age(*arrival) > kept);
-        Ok(!due || self.read_until.is_some_and(|until| age(until) > kept))
+        let due = self.handed.as_ref().is_some_and(|(_, arrival)| now.since(*arrival) + slack(kept) > kept);
+        Ok(!due || self.read_until.is_some_and(|until| now.since(until) > kept))
     }
 
     /// Where no record can be read again that would show it: between the last answer and this one more time has passed than the
-    /// stream keeps records.
+    /// stream keeps records. Less than it: whoever reads at the end of the retention is always about as old as it.
     async fn is_outrun(&self, now: UnixMillis) -> Result<bool, SeamError> {
-        let Some(until) = self.read_until.filter(|_| self.from.gaps_after.is_some()) else { return Ok(false) };
-        let age = |kept: Duration| now.since(until) + slack(kept);
-        let least = self.ctx.worker.settings.source.least_retention;
-        Ok(age(least) > least && {
-            let kept = self.retention().await?;
-            age(kept) > kept
-        })
+        let Some(until) = self.read_until.filter(|_| self.from.gaps_after.is_some() && self.is_in_doubt()) else {
+            return Ok(false);
+        };
+        let age = now.since(until).saturating_sub(TRIM_SLACK);
+        Ok(age > self.ctx.worker.settings.source.least_retention && age > self.retention().await?)
     }
 
     /// The checkpointed record is the first to be read, or it is gone, and then others after it may be. Where there is no
@@ -103,9 +105,11 @@ impl Reader {
         Ok(now.since(settled) + slack(kept) > kept)
     }
 
-    /// As it is now: it may have been changed since the start.
+    /// As it is now: it may have been changed since the start, and so may the stream.
     async fn retention(&self) -> Result<Duration, SeamError> {
-        Ok(self.describe().await?.retention)
+        let stream = self.describe().await?;
+        stream.is_of(self.ctx.stream.description.created)?;
+        Ok(stream.retention)
     }
 
     /// What this shard has not read begins behind this; `None` if somebody else looks for gaps.

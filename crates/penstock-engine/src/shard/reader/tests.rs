@@ -444,6 +444,37 @@ async fn a_reader_that_is_as_far_behind_as_the_stream_keeps_records_shows_that_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_is_far_behind_comes_through_pages_that_are_empty_and_tells_of_no_gap() {
+    for behind in [3 * DAY, 7 * DAY - Duration::from_secs(5)] {
+        let stream = FakeStream::new(&[SHARD]);
+        *stream.retention.lock().unwrap() = 7 * DAY;
+        *stream.behind.lock().unwrap() = behind;
+        *stream.empty_pages.lock().unwrap() = 3;
+        stream.put_at(SHARD, 1..=20, UnixMillis(START.0 - millis(behind)));
+        let mut reading = read(&stream, Position::TrimHorizon, None).await;
+        let records = tokio::time::timeout(Duration::from_secs(600), reading.records(20)).await;
+        assert_eq!(records.unwrap(), lines(1..=20), "{behind:?}");
+        assert_eq!(reading.ranges(), [], "{behind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_trimmed_behind_a_record_that_fills_a_page_is_a_gap() {
+    let stream = FakeStream::new(&[SHARD]);
+    *stream.retention.lock().unwrap() = 7 * DAY;
+    *stream.behind.lock().unwrap() = 3 * DAY;
+    *stream.empty_pages.lock().unwrap() = 1;
+    stream.put_at(SHARD, 1..=20, UnixMillis(START.0 - millis(3 * DAY)));
+    let mut reading = read(&stream, Position::TrimHorizon, None).await;
+    assert_eq!(reading.records(4).await, lines(1..=4));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    *stream.retention.lock().unwrap() = DAY;
+    stream.trim(SHARD, 12);
+    assert_eq!(reading.records(11).await, [lines(5..=7), lines(13..=20)].concat(), "three were on their way");
+    assert_eq!(reading.ranges()[0].after, Position::After(position(7)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_trimmed_in_time_under_a_reader_that_had_nothing_to_read_is_no_gap() {
     let stream = FakeStream::new(&[SHARD]);
     *stream.retention.lock().unwrap() = 7 * DAY;
