@@ -1,6 +1,7 @@
 //! Single choices, drawn as pictures of the table. How whole fleets settle is in `fleets`.
 
 mod fleets;
+mod noise;
 mod world;
 
 use super::*;

@@ -8,10 +8,10 @@ use proptest::test_runner::RngSeed;
 use super::world::World;
 use super::*;
 
-const NO_LIMITS: Limits = Limits { max_leases: None, max_moves: 1 };
+pub(super) const NO_LIMITS: Limits = Limits { max_leases: None, max_moves: 1 };
 
 /// So many leases spread over so many workers within one.
-fn even(leases: usize, workers: usize) -> Vec<usize> {
+pub(super) fn even(leases: usize, workers: usize) -> Vec<usize> {
     (0..workers).map(|worker| leases / workers + usize::from(worker < leases % workers)).collect()
 }
 

@@ -29,6 +29,8 @@ pub(super) struct World {
     workers: Vec<(WorkerId, Limits)>,
     now: u64,
     random: Random,
+    /// What is read through each lease on the average, in KiB per second; empty where throughputs stand still.
+    means: Vec<u64>,
     /// How often a lease changed hands.
     pub(super) moves: usize,
 }
@@ -45,7 +47,7 @@ impl World {
             row.taken_by.clone_from(&owner);
             Entry { row, changed: 0, moved: None, last: owner }
         });
-        Self { entries: entries.collect(), workers, now: 0, random: Random::seeded(seed), moves: 0 }
+        Self { entries: entries.collect(), workers, now: 0, random: Random::seeded(seed), means: Vec::new(), moves: 0 }
     }
 
     pub(super) fn with_loads(mut self, mut load: impl FnMut(&mut Random) -> u64) -> Self {
@@ -53,6 +55,18 @@ impl World {
             entry.row.throughput = Some(Throughput::from_micros(load(&mut self.random) * 1_000_000));
         }
         self
+    }
+
+    /// From here on what is read through each lease is up to three tenths off its mean, anew before each renewal.
+    pub(super) fn with_noise(mut self) -> Self {
+        let mean = |entry: &Entry| entry.row.throughput.map_or(0, |throughput| throughput.micros() / 1_000_000);
+        self.means = self.entries.iter().map(mean).collect();
+        self
+    }
+
+    /// What is read through the n-th lease on the average.
+    pub(super) fn drift(&mut self, mut mean: impl FnMut(usize) -> u64) {
+        self.means.iter_mut().enumerate().for_each(|(index, of_lease)| *of_lease = mean(index));
     }
 
     pub(super) fn with_caps(mut self, caps: &[usize]) -> Self {
@@ -77,9 +91,9 @@ impl World {
         self.workers.iter().position(|(worker, _)| worker == id)
     }
 
-    /// More than can pass between two scans of one worker: two rounds.
+    /// As long as four scans of a worker take, as in the product, and more than can pass between two: four rounds.
     fn cooldown(&self) -> u64 {
-        8 * self.workers.len() as u64
+        12 * self.workers.len() as u64
     }
 
     fn failover(&self) -> u64 {
@@ -159,10 +173,11 @@ impl World {
     fn renew(&mut self, worker: usize) {
         let me = self.workers[worker].0.clone();
         for index in 0..self.entries.len() {
-            let row = &self.entries[index].row;
-            if row.owner.as_ref() != Some(&me) {
+            if self.entries[index].row.owner.as_ref() != Some(&me) {
                 continue;
             }
+            self.measure(index);
+            let row = &self.entries[index].row;
             if row.granted.is_some() {
                 self.change(index, |row| row.owner = None);
             } else if row.wanted.is_some() {
@@ -171,8 +186,16 @@ impl World {
         }
     }
 
+    /// What was read since the last renewal, smoothed as the meter does it.
+    fn measure(&mut self, index: usize) {
+        let Some(mean) = self.means.get(index).map(|mean| mean * 1_000_000) else { return };
+        let latest = Throughput::from_micros(mean * 7 / 10 + self.random.below(mean * 6 / 10 + 1));
+        let stored = &mut self.entries[index].row.throughput;
+        *stored = Some(stored.map_or(latest, |stored| stored.smoothed(latest)));
+    }
+
     /// Every worker scans once and renews twice, in any order. Where they race, neighbouring scans may see the same picture.
-    fn round(&mut self, racing: bool) {
+    pub(super) fn round(&mut self, racing: bool) {
         let each = |worker| [(worker, true), (worker, false), (worker, false)];
         let mut events: Vec<(usize, bool)> = (0..self.workers.len()).flat_map(each).collect();
         self.random.shuffle(&mut events);
