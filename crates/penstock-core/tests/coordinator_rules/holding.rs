@@ -56,6 +56,21 @@ fn urgent_progress_is_written_at_once() {
 }
 
 #[test]
+fn a_checkpoint_counts_as_a_renewal() {
+    let (mut desk, held) = Desk::holding_one();
+    for number in 1..=15 {
+        desk.handle(Event::ShardProgressed { token: held.token, progress: settled(number, true) });
+        desk.run_for(2 * SECOND);
+    }
+    let written: Vec<_> = desk.writes.iter().map(|(_, write)| write.change.checkpoint.clone()).collect();
+    let settled: Vec<_> = (1..=15).map(|number| Some(Position::After(at(number)))).collect();
+    assert_eq!(written, settled, "and no renewal beside them");
+    assert_eq!(desk.coordinator.held(), 1);
+    desk.run_for(2 * SECOND);
+    assert_eq!((desk.writes.len(), &desk.writes[15].1.change.checkpoint), (16, &None), "now it is time for one");
+}
+
+#[test]
 fn progress_never_passes_an_open_intent() {
     let (mut desk, held) = Desk::holding_one();
     desk.request(held.token, intend(START, "i"));
