@@ -145,7 +145,7 @@ impl Admin {
                 let body = self.metrics();
                 Some(with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body))
             }
-            "/livez" => Some(self.livez()),
+            "/livez" => Some(livez(self.sources.status.get(), LIVE_LIMIT)),
             "/readyz" => Some(self.readyz()),
             "/api/status" => Some(self.status()),
             path => page::file(path),
@@ -165,19 +165,6 @@ impl Admin {
         page
     }
 
-    /// Whether the lease keeper moves. What the worker waits for does not matter: to start it again would not bring it nearer.
-    fn livez(&self) -> Answer {
-        match self.sources.status.get() {
-            None => text(StatusCode::OK, STARTING),
-            Some(status) if status.is_live(LIVE_LIMIT) => text(StatusCode::OK, "alive\n"),
-            Some(_) => {
-                let limit = LIVE_LIMIT.as_secs();
-                let stuck = format!("the lease keeper has not moved for more than {limit} s\n");
-                text(StatusCode::SERVICE_UNAVAILABLE, stuck)
-            }
-        }
-    }
-
     fn readyz(&self) -> Answer {
         let Some(status) = self.sources.status.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, STARTING) };
         let obstacles = status.obstacles();
@@ -195,3 +182,18 @@ impl Admin {
         with_type(StatusCode::OK, "application/json", body)
     }
 }
+
+/// Whether the lease keeper moves. What the worker waits for does not matter: to start it again would not bring it nearer.
+fn livez(worker: Option<&StatusHandle>, limit: Duration) -> Answer {
+    match worker {
+        None => text(StatusCode::OK, STARTING),
+        Some(status) if status.is_live(limit) => text(StatusCode::OK, "alive\n"),
+        Some(_) => {
+            let stuck = format!("the lease keeper has not moved for more than {} s\n", limit.as_secs());
+            text(StatusCode::SERVICE_UNAVAILABLE, stuck)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 mod calls;
 mod gaps;
 mod handover;
+mod keeper;
 mod objects;
 mod replays;
 mod streams;

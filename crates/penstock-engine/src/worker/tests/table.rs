@@ -93,6 +93,22 @@ async fn no_call_begins_that_could_end_after_the_lease_though_the_table_answers_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_whose_table_and_sink_hang_lives() {
+    let world = World::new(&[SHARD]);
+    world.stream.put(SHARD, 1..=10);
+    *world.objects.slow.lock().unwrap() = Duration::from_secs(10_000);
+    let worker = world.objects("w-1");
+    until("a put", || worker.status.snapshot().totals.in_flight > 0).await;
+    world.table.hangs.store(true, Ordering::Relaxed);
+    for _ in 0..300 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(worker.status.is_live(Duration::from_secs(2)));
+    }
+    assert!(world.objects.lines().is_empty() && worker.status.snapshot().lease_problem.is_some());
+    worker.run.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_table_that_is_gone_throttles_or_hangs_is_shown_until_it_is_back() {
     let world = World::new(&[SHARD]);
     let worker = world.objects("w-1");
