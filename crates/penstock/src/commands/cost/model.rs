@@ -140,6 +140,8 @@ pub(super) struct LeaseTraffic {
 
 /// The traffic of penstock's leases: each is renewed three times within the failover time, a checkpoint counts as a renewal, and each worker
 /// looks at the whole table twice within it, with consistent reads.
+///
+/// Between checkpoints that are further apart than renewals there are renewals too: there it is the least, and the sum of both the most.
 pub(super) fn lease_traffic(shards: f64, workers: f64, failover: f64, checkpoints_per_shard: f64) -> LeaseTraffic {
     let renewals = 1.0 / (failover / 3.0 * JITTER);
     let looks = 1.0 / (failover / 2.0 * JITTER);
@@ -354,5 +356,28 @@ mod tests {
             );
             assert!(page.contains(&row), "{row}");
         }
+        // What the coordinator really asks for is counted, and held against that page, where it is tested.
+        assert_eq!(lease_traffic(1_000.0, 4.0, 10.0, 1.0).writes, 1_000.0);
+    }
+
+    /// The KCL 2.x renews at a fixed rate, in whole milliseconds, whatever it checkpoints, and each of its workers scans once in two
+    /// failover times, without consistent reads, which cost half.
+    #[test]
+    fn the_page_on_leases_has_the_numbers_of_the_kcl() {
+        let (shards, workers, failover, epsilon) = (1_000.0, 4.0, 10_000_u32, 25);
+        let seconds = |millis: u32| f64::from(millis) / 1_000.0;
+        let renewals = shards / seconds(failover / 3 - epsilon);
+        let units = (shards * LEASE_ROW_BYTES / READ_UNIT).ceil() / 2.0 / seconds(2 * (failover + epsilon));
+        let writes = |a_second: f64| usd(Item::WriteMillion, millions(a_second * SECONDS)).round();
+        let reads = usd(Item::ReadMillion, millions(workers * units * SECONDS)).round();
+        let more = writes(shards);
+        let row = format!(
+            "| KCL 2.x, `failoverTimeMillis` 10,000 | {renewals:.0}, and one more for each checkpoint | {workers} × {units:.1} | \
+             ${} + ${reads}, and ${},{:03} more where each shard checkpoints once a second |",
+            writes(renewals),
+            (more / 1_000.0).floor(),
+            more % 1_000.0,
+        );
+        assert!(include_str!("../../../../../docs/leases.md").contains(&row), "{row}");
     }
 }
