@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ids::LeaseToken;
 use crate::time::Instant;
 
 /// The settings of a packer.
@@ -32,11 +31,15 @@ pub struct PackingSettings {
     pub max_entry_bytes: usize,
 }
 
+/// One run of a shard. What an earlier run left in calls is not taken for that of a later one; it proves no lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
 /// One user record on its way into a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordToPack<'a, T> {
-    /// The tenure of the shard that it comes from.
-    pub tenure: LeaseToken,
+    /// The run of the shard that it comes from.
+    pub run: RunId,
     /// The caller's handle for where it comes from: a ticket, a chunk.
     pub source: T,
     /// Its index in the source.
@@ -58,8 +61,8 @@ pub struct RecordTooLarge {
 /// Neighbouring records of one source within an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece<T> {
-    /// The tenure of the shard that they come from.
-    pub tenure: LeaseToken,
+    /// The run of the shard that they come from.
+    pub run: RunId,
     /// The caller's handle for where they come from.
     pub source: T,
     /// Their indices in the source.
@@ -137,10 +140,10 @@ pub struct CallPacker<T> {
     waiting_bytes: usize,
     filling: Option<FillingEntry<T>>,
     flushing: bool,
-    /// Calls in flight of each tenure.
-    in_flight: BTreeMap<LeaseToken, usize>,
-    /// Tenures that ended with calls in flight.
-    abandoned: BTreeSet<LeaseToken>,
+    /// Calls in flight of each run.
+    in_flight: BTreeMap<RunId, usize>,
+    /// Runs that ended with calls in flight.
+    abandoned: BTreeSet<RunId>,
 }
 
 impl<T: Clone + PartialEq> CallPacker<T> {
@@ -211,20 +214,20 @@ impl<T: Clone + PartialEq> CallPacker<T> {
         if entries.is_empty() {
             return None;
         }
-        for tenure in tenures(&entries) {
-            *self.in_flight.entry(tenure).or_default() += 1;
+        for run in runs(&entries) {
+            *self.in_flight.entry(run).or_default() += 1;
         }
         Some(PackedCall { entries })
     }
 
     /// Takes back a call that ended. The entries for which `again` says so, by their index, are sent again.
     pub fn end_call(&mut self, call: PackedCall<T>, mut again: impl FnMut(usize) -> bool) -> EndedCall<T> {
-        let tenures = tenures(&call.entries);
+        let runs = runs(&call.entries);
         let (failed, finished): (Vec<_>, Vec<_>) =
             call.entries.into_iter().enumerate().partition(|(index, _)| again(*index));
         let mut abandoned = Vec::new();
         for (_, mut entry) in failed.into_iter().rev() {
-            abandoned.extend(strip(&mut entry, |tenure| self.abandoned.contains(&tenure)));
+            abandoned.extend(strip(&mut entry, |run| self.abandoned.contains(&run)));
             if entry.pieces.is_empty() {
                 continue;
             }
@@ -232,24 +235,24 @@ impl<T: Clone + PartialEq> CallPacker<T> {
             self.waiting_bytes += entry.body.len();
             self.waiting.push_front(entry);
         }
-        for tenure in tenures {
-            self.land(tenure);
+        for run in runs {
+            self.land(run);
         }
         EndedCall { finished, abandoned }
     }
 
-    /// Forgets all records of a tenure that ended: none of them is sent from here on. Returns them; those in flight are not
+    /// Forgets all records of a run that ended: none of them is sent from here on. Returns them; those in flight are not
     /// among them and come back with their call.
-    pub fn abandon(&mut self, tenure: LeaseToken) -> Vec<Piece<T>> {
+    pub fn abandon(&mut self, run: RunId) -> Vec<Piece<T>> {
         self.close_filling();
         let mut gone = Vec::new();
         for entry in &mut self.waiting {
-            gone.extend(strip(entry, |of| of == tenure));
+            gone.extend(strip(entry, |of| of == run));
         }
         self.waiting.retain(|entry| !entry.pieces.is_empty());
         self.waiting_bytes = self.waiting.iter().map(|entry| entry.body.len()).sum();
-        if self.in_flight.contains_key(&tenure) {
-            self.abandoned.insert(tenure);
+        if self.in_flight.contains_key(&run) {
+            self.abandoned.insert(run);
         }
         gone
     }
@@ -326,56 +329,54 @@ impl<T: Clone + PartialEq> CallPacker<T> {
         entries
     }
 
-    fn may_send(&self, entry: &PackedEntry<T>, passed_over: &mut BTreeSet<LeaseToken>) -> bool {
+    fn may_send(&self, entry: &PackedEntry<T>, passed_over: &mut BTreeSet<RunId>) -> bool {
         let blocked = self.is_blocked(&entry.pieces, passed_over);
         if blocked {
-            passed_over.extend(entry.pieces.iter().map(|piece| piece.tenure));
+            passed_over.extend(entry.pieces.iter().map(|piece| piece.run));
         }
         !blocked
     }
 
-    fn is_blocked(&self, pieces: &[Piece<T>], passed_over: &BTreeSet<LeaseToken>) -> bool {
+    fn is_blocked(&self, pieces: &[Piece<T>], passed_over: &BTreeSet<RunId>) -> bool {
         self.settings.ordered
-            && pieces
-                .iter()
-                .any(|piece| self.in_flight.contains_key(&piece.tenure) || passed_over.contains(&piece.tenure))
+            && pieces.iter().any(|piece| self.in_flight.contains_key(&piece.run) || passed_over.contains(&piece.run))
     }
 
-    fn land(&mut self, tenure: LeaseToken) {
-        let Some(calls) = self.in_flight.get_mut(&tenure) else { return };
+    fn land(&mut self, run: RunId) {
+        let Some(calls) = self.in_flight.get_mut(&run) else { return };
         *calls -= 1;
         if *calls == 0 {
-            self.in_flight.remove(&tenure);
-            self.abandoned.remove(&tenure);
+            self.in_flight.remove(&run);
+            self.abandoned.remove(&run);
         }
     }
 }
 
 fn note_piece<T: Clone + PartialEq>(pieces: &mut Vec<Piece<T>>, record: &RecordToPack<'_, T>, bytes: usize) {
-    let RecordToPack { tenure, source, index, data: _ } = record;
+    let RecordToPack { run, source, index, data: _ } = record;
     match pieces.last_mut() {
-        Some(last) if last.tenure == *tenure && last.source == *source && last.records.end == *index => {
+        Some(last) if last.run == *run && last.source == *source && last.records.end == *index => {
             last.records.end += 1;
             last.bytes += bytes;
         }
-        _ => pieces.push(Piece { tenure: *tenure, source: source.clone(), records: *index..*index + 1, bytes }),
+        _ => pieces.push(Piece { run: *run, source: source.clone(), records: *index..*index + 1, bytes }),
     }
 }
 
-fn tenures<T>(entries: &[PackedEntry<T>]) -> BTreeSet<LeaseToken> {
-    entries.iter().flat_map(|entry| entry.pieces.iter().map(|piece| piece.tenure)).collect()
+fn runs<T>(entries: &[PackedEntry<T>]) -> BTreeSet<RunId> {
+    entries.iter().flat_map(|entry| entry.pieces.iter().map(|piece| piece.run)).collect()
 }
 
-/// Takes the pieces of some tenures out of an entry, and their bytes out of its body.
-fn strip<T>(entry: &mut PackedEntry<T>, goes: impl Fn(LeaseToken) -> bool) -> Vec<Piece<T>> {
-    if !entry.pieces.iter().any(|piece| goes(piece.tenure)) {
+/// Takes the pieces of some runs out of an entry, and their bytes out of its body.
+fn strip<T>(entry: &mut PackedEntry<T>, goes: impl Fn(RunId) -> bool) -> Vec<Piece<T>> {
+    if !entry.pieces.iter().any(|piece| goes(piece.run)) {
         return Vec::new();
     }
     let (mut gone, mut kept, mut body) = (Vec::new(), Vec::new(), Vec::new());
     let mut start = 0;
     for piece in entry.pieces.drain(..) {
         let end = start + piece.bytes;
-        if goes(piece.tenure) {
+        if goes(piece.run) {
             gone.push(piece);
         } else {
             body.extend_from_slice(&entry.body[start..end]);

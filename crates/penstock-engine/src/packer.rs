@@ -16,8 +16,7 @@ use futures::stream::FuturesUnordered;
 use penstock_core::aggregate::{Deaggregated, Fate};
 use penstock_core::backoff::Backoff;
 use penstock_core::checkpoint::Ticket;
-use penstock_core::ids::LeaseToken;
-use penstock_core::packing::{CallPacker, PackedCall, PackingSettings, Piece, RecordToPack};
+use penstock_core::packing::{CallPacker, PackedCall, PackingSettings, Piece, RecordToPack, RunId};
 use penstock_core::random::Random;
 use penstock_core::time::Instant;
 use tokio::sync::{mpsc, oneshot};
@@ -46,7 +45,7 @@ const OPERATOR_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Load {
     /// The run of the shard that they belong to, from [`PackerHandle::register`].
-    pub(crate) run: LeaseToken,
+    pub(crate) run: RunId,
     /// The chunk.
     pub(crate) chunk: Arc<Deaggregated>,
     /// The user records; those that are not simply to be delivered are passed over.
@@ -104,8 +103,8 @@ pub(crate) struct PackerHandle {
 
 impl PackerHandle {
     /// A number for one run of a shard: what an earlier run left in calls must not be taken for that of a later one.
-    pub(crate) fn register(&self) -> LeaseToken {
-        LeaseToken(self.runs.fetch_add(1, Ordering::Relaxed))
+    pub(crate) fn register(&self) -> RunId {
+        RunId(self.runs.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Waits for room in the mailbox. Cancel-safe. `None` if the packer is gone.
@@ -140,7 +139,7 @@ pub(crate) struct PackerParts {
 }
 
 struct OpenLoad {
-    run: LeaseToken,
+    run: RunId,
     /// What is delivered and not yet told.
     fresh: LoadProgress,
     progress: mpsc::UnboundedSender<LoadProgress>,
@@ -257,7 +256,7 @@ impl Packer {
         let deliver = chunk.runs(range).filter(|(_, fate)| *fate == Fate::Deliver).flat_map(|(indices, _)| indices);
         for index in deliver {
             let record = RecordToPack {
-                tenure: run,
+                run,
                 source,
                 index: u32::try_from(index).expect("a chunk has fewer than 2^32 user records"),
                 data: chunk.records.get(index).data,
@@ -326,7 +325,7 @@ impl Packer {
         pieces.filter_map(|piece| self.loads.get(&piece.source))
     }
 
-    fn runs_gone(&self, call: &PackedCall<u64>) -> BTreeSet<LeaseToken> {
+    fn runs_gone(&self, call: &PackedCall<u64>) -> BTreeSet<RunId> {
         self.loads_of(call).filter(|load| load.reply.is_closed()).map(|load| load.run).collect()
     }
 
@@ -335,7 +334,7 @@ impl Packer {
     }
 
     /// Takes the records of shards that are gone out of everything that is not sent yet.
-    fn forget(&mut self, packer: &mut CallPacker<u64>, call: PackedCall<u64>, gone: &BTreeSet<LeaseToken>) {
+    fn forget(&mut self, packer: &mut CallPacker<u64>, call: PackedCall<u64>, gone: &BTreeSet<RunId>) {
         for run in gone {
             packer.abandon(*run);
             self.loads.retain(|_, load| load.run != *run);

@@ -21,7 +21,7 @@ fn milli(n: u64) -> Instant {
 }
 
 fn push(packer: &mut CallPacker<u32>, shard: u64, index: u32, data: &str, now: Instant) {
-    let record = RecordToPack { tenure: LeaseToken(shard), source: 0, index, data: data.as_bytes() };
+    let record = RecordToPack { run: RunId(shard), source: 0, index, data: data.as_bytes() };
     packer.push(&record, now).unwrap();
 }
 
@@ -66,7 +66,7 @@ fn many_records_share_an_entry_up_to_the_pack_size() {
     packer.flush();
     let call = packer.take_call(milli(0)).unwrap();
     assert_eq!(bodies(&call), ["xx\nxx\n", "xx\nxx\n", "xx\n"]);
-    let piece = |shard, records| Piece { tenure: LeaseToken(shard), source: 0, bytes: 6, records };
+    let piece = |shard, records| Piece { run: RunId(shard), source: 0, bytes: 6, records };
     assert_eq!(call.entries[1].pieces, [piece(0, 2..4)]);
     assert_eq!(call.entries[2].pieces, [Piece { bytes: 3, ..piece(1, 4..5) }]);
     finish(&mut packer, call);
@@ -88,7 +88,7 @@ fn a_record_above_the_pack_size_is_an_entry_of_its_own() {
 fn a_record_that_no_entry_holds_is_named_with_both_sizes_and_not_taken() {
     for pack_size in [None, Some(20)] {
         let mut packer = CallPacker::new(settings(pack_size));
-        let record = |data| RecordToPack { tenure: LeaseToken(0), source: 0, index: 0, data };
+        let record = |data| RecordToPack { run: RunId(0), source: 0, index: 0, data };
         assert_eq!(packer.push(&record(&[b'x'; 20]), milli(0)), Err(RecordTooLarge { bytes: 21, limit: 20 }));
         assert!(packer.is_idle());
         packer.push(&record(&[b'x'; 19]), milli(0)).unwrap();
@@ -197,7 +197,7 @@ fn an_abandoned_shard_is_taken_out_of_what_waits_and_of_what_comes_back() {
     let call = packer.take_call(milli(0)).unwrap();
     push(&mut packer, 1, 2, "d", milli(0));
     push(&mut packer, 2, 1, "e", milli(0));
-    let gone = packer.abandon(LeaseToken(1));
+    let gone = packer.abandon(RunId(1));
     assert_eq!(gone.iter().flat_map(|piece| piece.records.clone()).collect::<Vec<_>>(), [2]);
     let ended = packer.end_call(call, |_| true);
     assert_eq!(ended.abandoned.iter().flat_map(|piece| piece.records.clone()).collect::<Vec<_>>(), [0, 1]);
@@ -243,7 +243,7 @@ impl World {
         let index = self.pushed.get(&shard).map_or(0, Vec::len);
         let data = format!("{shard}.{index:06}.{:w$}", "", w = len);
         let record = RecordToPack {
-            tenure: LeaseToken(shard),
+            run: RunId(shard),
             source: 7,
             index: u32::try_from(index).unwrap(),
             data: &data.as_bytes()[..len.min(data.len())],
@@ -267,8 +267,8 @@ impl World {
             assert!(entry.records() == 1 || entry.body.len() <= self.settings.pack_size.unwrap_or(0));
         }
         if self.settings.ordered {
-            let flying = self.calls.iter().flat_map(|call| tenures(&call.entries)).collect::<BTreeSet<_>>();
-            assert!(flying.is_disjoint(&tenures(&call.entries)), "two calls of a shard in flight");
+            let flying = self.calls.iter().flat_map(|call| runs(&call.entries)).collect::<BTreeSet<_>>();
+            assert!(flying.is_disjoint(&runs(&call.entries)), "two calls of a shard in flight");
         }
         self.calls.push(call);
     }
@@ -283,7 +283,7 @@ impl World {
                 rest = others;
                 let text = std::str::from_utf8(mine).unwrap();
                 let lines = text.strip_suffix('\n').unwrap().split('\n').map(ToOwned::to_owned);
-                self.finished.entry(piece.tenure.0).or_default().extend(piece.records.clone().zip(lines));
+                self.finished.entry(piece.run.0).or_default().extend(piece.records.clone().zip(lines));
             }
         }
     }

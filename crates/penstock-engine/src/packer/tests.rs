@@ -42,12 +42,7 @@ fn ticket() -> Ticket {
 }
 
 impl Packing {
-    async fn load(
-        &self,
-        run: LeaseToken,
-        payloads: &[&str],
-        deadline: &DeliveryDeadline,
-    ) -> oneshot::Receiver<LoadOutcome> {
+    async fn load(&self, run: RunId, payloads: &[&str], deadline: &DeliveryDeadline) -> oneshot::Receiver<LoadOutcome> {
         let mut builder = ChunkBuilder::default();
         for (index, payload) in payloads.iter().enumerate() {
             builder.push(&sequence(index as u64 + 1), "key", payload.as_bytes(), START);

@@ -12,6 +12,7 @@ use penstock_core::aggregate::{Deaggregated, Deaggregation, Fate};
 use penstock_core::checkpoint::{CheckpointTracker, Ticket};
 use penstock_core::coordinator::api::{Progress, ShardRequest};
 use penstock_core::lease::LeaseRow;
+use penstock_core::packing::RunId;
 use penstock_core::position::{Position, RecordPosition};
 use penstock_core::shard::ChildShard;
 use penstock_core::time::{Instant, UnixMillis};
@@ -43,7 +44,7 @@ pub(crate) struct CallRoute {
 pub(crate) struct CallDeliverer {
     ctx: Arc<ShardContext>,
     route: CallRoute,
-    run: penstock_core::ids::LeaseToken,
+    run: RunId,
     deaggregation: Deaggregation,
     tracker: CheckpointTracker,
     items: mpsc::Receiver<ReaderItem>,
