@@ -9,7 +9,7 @@ use aws_sdk_firehose::error::ProvideErrorMetadata;
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types as sdk;
 use bytes::Bytes;
-use penstock_engine::ports::{CallLimits, CallSink, CallTarget, EntryOutcome, ErrorClass, SeamError};
+use penstock_engine::ports::{CallLimits, CallSink, CallTarget, DeliveryPermit, EntryOutcome, ErrorClass, SeamError};
 
 use crate::error::{Place, class_of_code};
 use crate::limits::{FIREHOSE_BILLED_STEP, FIREHOSE_MAX_CALL_BYTES, FIREHOSE_MAX_RECORD_BYTES, FIREHOSE_MAX_RECORDS};
@@ -82,7 +82,12 @@ impl CallSink for FirehoseSink {
         }
     }
 
-    async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
+    async fn call(
+        &self,
+        _: DeliveryPermit,
+        entries: &[Bytes],
+        time_out: Duration,
+    ) -> Result<Vec<EntryOutcome>, SeamError> {
         const OPERATION: &str = "PutRecordBatch";
         let records = entries
             .iter()

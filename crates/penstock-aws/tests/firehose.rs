@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use penstock_aws::firehose::FirehoseSink;
-use penstock_engine::ports::{CallSink, CallTarget, EntryOutcome, ErrorClass};
+use penstock_engine::ports::{CallSink, CallTarget, DeliveryPermit, EntryOutcome, ErrorClass};
 use penstock_local::faults::FaultRule;
 use penstock_standins::{s3_get, s3_keys, s3_put_bucket, unique_account};
 use serde_json::{Value, json};
@@ -131,8 +131,11 @@ async fn a_delivery_stream_that_is_missing_or_unfit_is_one_clear_line() {
         let line = line(&error);
         assert!(line.starts_with("DescribeDeliveryStream on nobodys failed: ResourceNotFoundException: "), "{line}");
         assert!(line.contains("check the name, the Region and the account"), "{line}");
-        let error =
-            sink(&endpoint, &unique_account(), "nobodys").await.call(&entries(1, 5), PATIENCE).await.unwrap_err();
+        let error = sink(&endpoint, &unique_account(), "nobodys")
+            .await
+            .call(DeliveryPermit::unproven(), &entries(1, 5), PATIENCE)
+            .await
+            .unwrap_err();
         assert_eq!(error.class, ErrorClass::NotFound);
     }
     let faults = Faults::of_ministack();
@@ -166,7 +169,8 @@ async fn a_delivery_stream_that_is_missing_or_unfit_is_one_clear_line() {
 async fn what_is_put_arrives() {
     let account = account();
     let sent = entries(20, 40);
-    let outcomes = sink(&ministack(), &account, STREAM).await.call(&sent, PATIENCE).await.unwrap();
+    let outcomes =
+        sink(&ministack(), &account, STREAM).await.call(DeliveryPermit::unproven(), &sent, PATIENCE).await.unwrap();
     assert_eq!(outcomes, vec![EntryOutcome::Delivered; 20]);
     assert_eq!(delivered(&account), sent.into_iter().collect());
 }
@@ -175,7 +179,7 @@ async fn what_is_put_arrives() {
 async fn what_is_put_arrives_at_the_local_server() {
     create(&local_server(), "local", "arrives", &json!({"Prefix": "arrives/"}));
     let sink = sink(&local_server(), "local", "arrives").await;
-    let outcomes = sink.call(&entries(20, 40), PATIENCE).await.unwrap();
+    let outcomes = sink.call(DeliveryPermit::unproven(), &entries(20, 40), PATIENCE).await.unwrap();
     assert_eq!(outcomes, vec![EntryOutcome::Delivered; 20]);
     let expected: String = entries(20, 40).iter().map(|entry| String::from_utf8_lossy(entry).into_owned()).collect();
     let dir = local().dir.path().join(bucket("local")).join("arrives");
@@ -189,15 +193,25 @@ async fn a_call_may_be_as_large_as_the_limits_say() {
     for sink in [sink(&ministack(), &account, STREAM).await, sink(&local_server(), "local", "large").await] {
         let limits = sink.limits();
         assert_eq!((limits.max_entries, limits.max_call_bytes, limits.max_entry_bytes), (500, 4_000_000, 1_024_000));
-        assert_eq!(sink.call(&entries(500, 10), PATIENCE).await.unwrap().len(), 500);
+        assert_eq!(sink.call(DeliveryPermit::unproven(), &entries(500, 10), PATIENCE).await.unwrap().len(), 500);
         let large = entries(4, 1_000_000);
         assert_eq!(large.iter().map(Bytes::len).sum::<usize>(), limits.max_call_bytes);
-        assert_eq!(sink.call(&large, PATIENCE).await.unwrap(), vec![EntryOutcome::Delivered; 4]);
-        assert_eq!(sink.call(&entries(1, limits.max_entry_bytes), PATIENCE).await.unwrap().len(), 1);
+        assert_eq!(
+            sink.call(DeliveryPermit::unproven(), &large, PATIENCE).await.unwrap(),
+            vec![EntryOutcome::Delivered; 4]
+        );
+        assert_eq!(
+            sink.call(DeliveryPermit::unproven(), &entries(1, limits.max_entry_bytes), PATIENCE).await.unwrap().len(),
+            1
+        );
     }
     let sink = sink(&local_server(), "local", "large").await;
     for above in [entries(501, 10), entries(1, 1_024_001)] {
-        assert_eq!(sink.call(&above, PATIENCE).await.unwrap_err().class, ErrorClass::Rejected, "above the limits");
+        assert_eq!(
+            sink.call(DeliveryPermit::unproven(), &above, PATIENCE).await.unwrap_err().class,
+            ErrorClass::Rejected,
+            "above the limits"
+        );
     }
 }
 
@@ -222,10 +236,10 @@ async fn each_entry_has_its_own_outcome_in_order() {
         EntryOutcome::Delivered,
         failed(ErrorClass::Transient, "InternalFailure", "Oh."),
     ];
-    assert_eq!(sink.call(&entries(4, 5), PATIENCE).await.unwrap(), expected);
+    assert_eq!(sink.call(DeliveryPermit::unproven(), &entries(4, 5), PATIENCE).await.unwrap(), expected);
     // Fewer outcomes than entries leave it open which entries they are of.
     faults.once("firehose", "PutRecordBatch", partial(&responses));
-    let error = sink.call(&entries(5, 5), PATIENCE).await.unwrap_err();
+    let error = sink.call(DeliveryPermit::unproven(), &entries(5, 5), PATIENCE).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Fatal);
     assert!(line(&error).contains("4 outcomes for 5 records"), "{error}");
 }
@@ -237,7 +251,7 @@ async fn of_a_partial_failure_exactly_the_others_arrive() {
     let rule = r#"{"service": "firehose", "operation": "PutRecordBatch", "times": 1, "partial": {"fraction": 0.4}}"#;
     local().server.set_faults(vec![rule.parse::<FaultRule>().unwrap()], 7);
     let sent = entries(50, 10);
-    let outcomes = sink.call(&sent, PATIENCE).await.unwrap();
+    let outcomes = sink.call(DeliveryPermit::unproven(), &sent, PATIENCE).await.unwrap();
     local().server.set_faults(Vec::new(), 0);
     let taken: Vec<_> = sent
         .iter()
@@ -269,7 +283,7 @@ async fn each_error_of_a_call_has_its_class_and_is_not_sent_again() {
     let sink = sink(&faults.endpoint(), &account, STREAM).await;
     for (fault, class) in errors {
         faults.once("firehose", "PutRecordBatch", fault.clone());
-        let error = sink.call(&entries(2, 5), PATIENCE).await.unwrap_err();
+        let error = sink.call(DeliveryPermit::unproven(), &entries(2, 5), PATIENCE).await.unwrap_err();
         assert_eq!(error.class, class, "{fault}: {error}");
         assert!(line(&error).starts_with("PutRecordBatch on to-lake failed: "), "{error}");
         assert_eq!(faults.fired(), 1, "{fault}");
@@ -277,7 +291,7 @@ async fn each_error_of_a_call_has_its_class_and_is_not_sent_again() {
     assert!(delivered(&account).is_empty(), "what failed whole was not taken");
     // The reply is lost, and the records are there: that is why they may come twice.
     faults.once("firehose", "PutRecordBatch", json!({"response": {"abort_frac": 0.0}}));
-    let error = sink.call(&entries(2, 5), PATIENCE).await.unwrap_err();
+    let error = sink.call(DeliveryPermit::unproven(), &entries(2, 5), PATIENCE).await.unwrap_err();
     assert!(matches!(error.class, ErrorClass::Transient | ErrorClass::Fatal), "{error}");
     assert_eq!(delivered(&account).len(), 2);
 }
@@ -288,7 +302,7 @@ async fn a_call_ends_at_its_time_out() {
     let sink = sink(&faults.endpoint(), &account(), STREAM).await;
     faults.once("firehose", "PutRecordBatch", json!({"latency": 5000}));
     let started = Instant::now();
-    let error = sink.call(&entries(1, 5), Duration::from_millis(300)).await.unwrap_err();
+    let error = sink.call(DeliveryPermit::unproven(), &entries(1, 5), Duration::from_millis(300)).await.unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!(error.class, ErrorClass::Transient);
     assert_eq!(line(&error), "PutRecordBatch on to-lake failed: no answer within 300ms");

@@ -143,9 +143,28 @@ impl fmt::Display for LeaseCounter {
 }
 
 /// One tenure of one lease. A lease that is lost and taken again has another token, so what was begun in one tenure
-/// cannot be written through a later one.
+/// cannot be written through a later one. The coordinator alone makes one, for a lease that it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseToken(pub u64);
+pub struct LeaseToken(u64);
+
+impl LeaseToken {
+    /// A token of a lease that was taken; `number` was never used for another one.
+    pub(crate) const fn mint(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// A token that proves nothing, for tests alone. A test of the sources sees to it that nothing else calls this.
+    #[must_use]
+    pub const fn forged(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number: no other token of the coordinator has it.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// A range of hash keys; both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

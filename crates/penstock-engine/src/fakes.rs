@@ -27,12 +27,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::MemoryBudget;
 use crate::clock::Clock;
+use crate::deadline::DeliveryDeadline;
 use crate::gate::{SinkFacts, SinkGate};
 use crate::metrics::Metrics;
 use crate::ports::*;
 use crate::settings::WorkerSettings;
 use crate::shard::context::{ShardContext, Stream, WorkerContext};
-use crate::shard::tenure::{DeliveryDeadline, KeeperMessage, Tenure};
+use crate::shard::tenure::{KeeperMessage, Tenure};
 use crate::status::{Board, ShardCell};
 
 pub(crate) use self::sinks::*;
@@ -113,7 +114,7 @@ pub(crate) fn shard_with(
     let ctx = ShardContext {
         identity: ShardIdentity { stream: StreamName::new("clicks"), lease: key.clone(), shard: key.shard_id() },
         tenure: Arc::new(Tenure::new(
-            HeldLease { token: LeaseToken(1), row, until, stream: StreamIndex(0), silent_since: None },
+            HeldLease { token: LeaseToken::forged(1), row, until, stream: StreamIndex(0), silent_since: None },
             DeliveryDeadline::new(until),
             keeper,
         )),

@@ -24,9 +24,10 @@ use self::calls::{Call, Calls, Finished};
 use self::lanes::Lanes;
 use self::reports::Consequence;
 use crate::clock::Clock;
+use crate::deadline::DeliveryDeadline;
 use crate::metrics::count_as_f64;
 use crate::ports::SeamError;
-use crate::shard::tenure::{DeliveryDeadline, KeeperMessage};
+use crate::shard::tenure::KeeperMessage;
 use crate::status::Board;
 use crate::told::Told;
 
@@ -231,7 +232,8 @@ impl LeaseKeeper {
 
     fn on_message(&mut self, message: KeeperMessage) {
         match message {
-            KeeperMessage::Request { token, request, reply } => {
+            KeeperMessage::Request(request) => {
+                let (token, request, reply) = request.into_parts();
                 // A tenure that is over answers by dropping `reply`.
                 if let Some(seat) = self.seats.get_mut(&token) {
                     seat.reply = Some(reply);
@@ -277,7 +279,7 @@ impl LeaseKeeper {
             }
             Command::DeleteLease { key, counter } => self.calls.push(Call::Delete(key, counter)),
             Command::StartShard(held) => {
-                let deadline = DeliveryDeadline::new(held.until);
+                let deadline = DeliveryDeadline::of(&held);
                 self.seats.insert(held.token, Seat { deadline: deadline.clone(), reply: None });
                 self.outbox.push_back(ShardCommand::Start { held: Box::new(held), deadline });
             }

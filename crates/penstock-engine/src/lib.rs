@@ -4,6 +4,7 @@
 
 pub mod budget;
 pub mod clock;
+mod deadline;
 #[cfg(test)]
 mod fakes;
 mod gate;

@@ -23,13 +23,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::Permit;
 use crate::clock::Clock;
+use crate::deadline::DeliveryDeadline;
 use crate::gate::SinkGate;
 use crate::metrics::Metrics;
 use crate::metrics::catalogue::PARTIAL;
-use crate::ports::{CallSink, EntryOutcome, ErrorClass, SeamError, SetAsideReason};
+use crate::ports::{CallSink, DeliveryPermit, EntryOutcome, ErrorClass, SeamError, SetAsideReason};
 use crate::settings::{CallSettings, Ordering as CallOrdering, Pack};
 use crate::shard::context::{backoff, chain};
-use crate::shard::tenure::DeliveryDeadline;
 use crate::status::{Board, SinkStatus};
 
 /// Loads that wait for the packer; whoever finds the mailbox full waits.
@@ -304,19 +304,15 @@ impl Packer {
                 self.forget(packer, call, &gone);
                 continue;
             }
-            let left = self.shortest_deadline(&call).since(now);
-            if left < SHORTEST_CALL {
+            let deadlines = self.loads_of(&call).map(|load| &load.deadline);
+            let Some(permit) = DeliveryDeadline::permit_for_all(deadlines, now, SHORTEST_CALL) else {
                 // Either a lease is about to be proved again or about to be lost; the next moment tells.
                 self.put_back(packer, call);
                 self.held_until = now.after(DEADLINE_NAP);
                 return;
-            }
-            self.calls.push(send(
-                Arc::clone(&self.parts.sink),
-                call,
-                left.min(self.parts.time_out),
-                self.parts.clock.clone(),
-            ));
+            };
+            let time_out = permit.until().since(now).min(self.parts.time_out);
+            self.calls.push(send(Arc::clone(&self.parts.sink), permit, call, time_out, self.parts.clock.clone()));
         }
     }
 
@@ -327,10 +323,6 @@ impl Packer {
 
     fn runs_gone(&self, call: &PackedCall<u64>) -> BTreeSet<RunId> {
         self.loads_of(call).filter(|load| load.reply.is_closed()).map(|load| load.run).collect()
-    }
-
-    fn shortest_deadline(&self, call: &PackedCall<u64>) -> Instant {
-        self.loads_of(call).map(|load| load.deadline.get()).min().unwrap_or_default()
     }
 
     /// Takes the records of shards that are gone out of everything that is not sent yet.
@@ -480,6 +472,7 @@ impl Packer {
 
 fn send(
     sink: Arc<dyn CallSink>,
+    permit: DeliveryPermit,
     call: PackedCall<u64>,
     time_out: Duration,
     clock: Clock,
@@ -487,7 +480,7 @@ fn send(
     Box::pin(async move {
         let began = clock.now().instant;
         let bodies: Vec<Bytes> = call.entries.iter().map(|entry| entry.body.clone()).collect();
-        let outcome = match tokio::time::timeout(time_out, sink.call(&bodies, time_out)).await {
+        let outcome = match tokio::time::timeout(time_out, sink.call(permit, &bodies, time_out)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SeamError::timed_out("PutRecordBatch", "the sink", time_out)),
         };

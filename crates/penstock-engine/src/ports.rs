@@ -9,6 +9,7 @@ mod leases;
 mod sink;
 mod source;
 
+pub use crate::deadline::DeliveryPermit;
 pub use error::{ErrorClass, SeamError};
 pub use gaps::GapLedger;
 pub use leases::{KclVersion, LeaseTable, TableProblem};

@@ -12,7 +12,9 @@ use penstock_core::ids::ApplicationName;
 use penstock_core::intent::{Compression, Destination};
 use penstock_core::object_key::{FileExtension, ObjectIdentity, ObjectNaming};
 use penstock_core::prefix::{ErrorOutputType, PrefixExpression, Zone};
-use penstock_engine::ports::{ErrorClass, PreparedObject, SeamError, SetAside, SetAsideBatch, SetAsideRecord};
+use penstock_engine::ports::{
+    DeliveryPermit, ErrorClass, PreparedObject, SeamError, SetAside, SetAsideBatch, SetAsideRecord,
+};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
@@ -140,7 +142,7 @@ impl StoreSetAside {
 
 #[async_trait]
 impl SetAside for StoreSetAside {
-    async fn set_aside(&self, batch: &SetAsideBatch) -> Result<(), SeamError> {
+    async fn set_aside(&self, _: DeliveryPermit, batch: &SetAsideBatch) -> Result<(), SeamError> {
         self.found.get_or_try_init(|| self.find()).await?;
         let mut kinds: BTreeMap<ErrorOutputType, Vec<&SetAsideRecord>> = BTreeMap::new();
         for record in &batch.records {

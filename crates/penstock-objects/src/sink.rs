@@ -10,7 +10,7 @@ use penstock_core::intent::{Destination, Encoding};
 use penstock_core::object_key::{ObjectIdentity, ObjectNaming};
 use penstock_core::prefix::ErrorOutputType;
 use penstock_engine::ports::{
-    ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SeamError, ShardIdentity, WriterError,
+    DeliveryPermit, ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SeamError, ShardIdentity, WriterError,
 };
 
 use crate::readback::Readback;
@@ -91,7 +91,12 @@ impl ObjectSink for StoreSink {
         self.stores.open(destination)?.probe(create).await
     }
 
-    async fn put(&self, destination: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
+    async fn put(
+        &self,
+        _: DeliveryPermit,
+        destination: &Destination,
+        object: &PreparedObject,
+    ) -> Result<Put, SeamError> {
         self.stores.open(destination)?.put_if_absent(object).await
     }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use penstock_core::ids::WorkerId;
 use penstock_engine::ports::{
-    CallLimits, CallSink, CallTarget, EntryOutcome, ErrorClass, SeamError, SetAside, SetAsideBatch,
+    CallLimits, CallSink, CallTarget, DeliveryPermit, EntryOutcome, ErrorClass, SeamError, SetAside, SetAsideBatch,
 };
 
 use crate::ledger::NO_IDLE_REPEAT;
@@ -105,7 +105,12 @@ impl CallSink for LinkedCalls {
         self.link.call(Seam::Sink, "DescribeDeliveryStream", String::new(), move |_| Ok(CallTarget { packable })).await
     }
 
-    async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
+    async fn call(
+        &self,
+        _: DeliveryPermit,
+        entries: &[Bytes],
+        time_out: Duration,
+    ) -> Result<Vec<EntryOutcome>, SeamError> {
         let (number, ids) = self.begin(entries, time_out);
         let _waiting = Waiting { link: Arc::clone(&self.link), call: number };
         let (link, worker, poison) = (Arc::clone(&self.link), self.worker.clone(), self.rules.poison);
@@ -152,7 +157,7 @@ impl LinkedSetAside {
 
 #[async_trait]
 impl SetAside for LinkedSetAside {
-    async fn set_aside(&self, batch: &SetAsideBatch) -> Result<(), SeamError> {
+    async fn set_aside(&self, _: DeliveryPermit, batch: &SetAsideBatch) -> Result<(), SeamError> {
         let ids: Vec<u64> =
             batch.records.iter().flat_map(|record| stream::ids(&record.data).unwrap_or_default()).collect();
         let name = self.link.name.clone();

@@ -16,8 +16,8 @@ use penstock_core::intent::{Compression, Content, Destination, Encoding, Intent,
 use penstock_core::mutant::{self, Mutant};
 use penstock_core::position::RecordPosition;
 use penstock_engine::ports::{
-    ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SealRequest, SealedBatch, SeamError, SetAsideReason,
-    ShardIdentity, WriterError,
+    DeliveryPermit, ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SealRequest, SealedBatch, SeamError,
+    SetAsideReason, ShardIdentity, WriterError,
 };
 
 use crate::ledger::{EXACTLY_ONCE, SAME_OBJECT};
@@ -150,7 +150,12 @@ impl ObjectSink for LinkedObjects {
         self.link.call(Seam::Sink, "HeadBucket", String::new(), |_| Ok(true)).await
     }
 
-    async fn put(&self, _destination: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
+    async fn put(
+        &self,
+        _: DeliveryPermit,
+        _destination: &Destination,
+        object: &PreparedObject,
+    ) -> Result<Put, SeamError> {
         let lease = object.metadata.iter().find(|(name, _)| *name == LEASE);
         let lease = LeaseKey::new(lease.map_or("", |(_, lease)| lease.as_str()));
         self.link.world.with(|state| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use penstock_engine::ports::{CallLimits, CallSink, CallTarget, EntryOutcome, ErrorClass, SeamError};
+use penstock_engine::ports::{CallLimits, CallSink, CallTarget, DeliveryPermit, EntryOutcome, ErrorClass, SeamError};
 
 /// Standard output.
 #[derive(Debug, Default)]
@@ -27,7 +27,12 @@ impl CallSink for StdoutSink {
         Ok(CallTarget { packable: Some(false) })
     }
 
-    async fn call(&self, entries: &[Bytes], _time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
+    async fn call(
+        &self,
+        _: DeliveryPermit,
+        entries: &[Bytes],
+        _time_out: Duration,
+    ) -> Result<Vec<EntryOutcome>, SeamError> {
         let entries = entries.to_vec();
         // A reader that does not read blocks this write, and must not block the worker.
         tokio::task::spawn_blocking(move || write(&entries)).await.map_err(|error| failed(&error.to_string()))?

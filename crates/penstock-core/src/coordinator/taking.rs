@@ -273,7 +273,7 @@ impl Coordinator {
         let Take { id: _, row: before, since, first_sent, manner } = take;
         let key = row.key.clone();
         let Some(stream) = self.streams.index_of(&key) else { return };
-        let token = LeaseToken(self.fresh_id());
+        let token = LeaseToken::mint(self.fresh_id());
         let renew_at = self.timing.first_renewal(first_sent, &mut self.random);
         self.table.record(row.clone(), now);
         self.held.insert(key.clone(), Held::new(token, stream, row, first_sent, renew_at, silence(&before, since)));

@@ -61,7 +61,7 @@ impl ObjectSink for FakeObjects {
         self.probe_faults.next("probe").map(|()| true)
     }
 
-    async fn put(&self, _: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
+    async fn put(&self, _: DeliveryPermit, _: &Destination, object: &PreparedObject) -> Result<Put, SeamError> {
         let lines = object.body.iter().flat_map(|body| body.iter()).filter(|byte| **byte == b'\n').count();
         let slow = *self.slow.lock().unwrap() + *self.slow_by_line.lock().unwrap() * u32::try_from(lines).unwrap();
         tokio::time::sleep(slow).await;
@@ -239,7 +239,12 @@ impl CallSink for FakeCalls {
         Ok(CallTarget { packable: self.packable })
     }
 
-    async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError> {
+    async fn call(
+        &self,
+        _: DeliveryPermit,
+        entries: &[Bytes],
+        time_out: Duration,
+    ) -> Result<Vec<EntryOutcome>, SeamError> {
         *self.calls.lock().unwrap() += 1;
         self.limits_of_calls.lock().unwrap().push(time_out);
         self.called_at.lock().unwrap().push(tokio::time::Instant::now());
@@ -270,7 +275,7 @@ pub(crate) struct FakeSetAside {
 
 #[async_trait]
 impl SetAside for FakeSetAside {
-    async fn set_aside(&self, batch: &SetAsideBatch) -> Result<(), SeamError> {
+    async fn set_aside(&self, _: DeliveryPermit, batch: &SetAsideBatch) -> Result<(), SeamError> {
         self.faults.next("PutObject")?;
         self.batches.lock().unwrap().push(batch.clone());
         Ok(())

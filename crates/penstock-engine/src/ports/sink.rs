@@ -13,7 +13,7 @@ use penstock_core::intent::{Destination, Encoding, Intent, IntentId};
 use penstock_core::position::{Position, RecordPosition};
 use penstock_core::time::UnixMillis;
 
-use super::{ErrorClass, SeamError};
+use super::{DeliveryPermit, ErrorClass, SeamError};
 
 /// The sink of a worker. The two shapes differ in what they promise: exactly once, or at least once.
 #[derive(Clone)]
@@ -75,7 +75,12 @@ pub trait ObjectSink: Send + Sync + 'static {
     /// # Errors
     /// `Transient` if the outcome is unknown (put again); `Rejected` if another object stands under the key; `NotFound` if the
     /// destination does not exist; `Denied` without permission.
-    async fn put(&self, destination: &Destination, object: &PreparedObject) -> Result<Put, SeamError>;
+    async fn put(
+        &self,
+        permit: DeliveryPermit,
+        destination: &Destination,
+        object: &PreparedObject,
+    ) -> Result<Put, SeamError>;
 
     /// The digest (SHA-256 of the uncompressed content) of the object that stands under a key; `None` if none does. Asked only
     /// when records of an intent are gone, to tell whether they stand in its object already.
@@ -230,7 +235,12 @@ pub trait CallSink: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Throttled` if certainly nothing was taken, `Transient` if the outcome of all entries is unknown.
-    async fn call(&self, entries: &[Bytes], time_out: Duration) -> Result<Vec<EntryOutcome>, SeamError>;
+    async fn call(
+        &self,
+        permit: DeliveryPermit,
+        entries: &[Bytes],
+        time_out: Duration,
+    ) -> Result<Vec<EntryOutcome>, SeamError>;
 }
 
 /// The limits of one call, all inclusive.
@@ -285,7 +295,7 @@ pub trait SetAside: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the store said; nothing may settle then.
-    async fn set_aside(&self, batch: &SetAsideBatch) -> Result<(), SeamError>;
+    async fn set_aside(&self, permit: DeliveryPermit, batch: &SetAsideBatch) -> Result<(), SeamError>;
 }
 
 /// Records of one shard to set aside together, in order.

@@ -75,7 +75,7 @@ impl ShardContext {
     /// Cancel-safe: an entry that is written twice is one.
     pub(crate) async fn record_gap(&self, part: Part, entry: &GapEntry) {
         let pauses = backoff(Duration::from_millis(500), Duration::from_secs(30));
-        let mut random = self.worker.random(self.identity.shard.as_str(), self.tenure.token.0 ^ 0x6761_7000);
+        let mut random = self.worker.random(self.identity.shard.as_str(), self.tenure.seed() ^ 0x6761_7000);
         let mut failures = 0_u32;
         self.pulse().waits(part, Wait::Ledger);
         while let Err(error) = self.try_record_gap(entry).await {

@@ -53,7 +53,7 @@ pub(crate) enum TenureEnd {
 /// Runs a shard until its tenure ends.
 pub(crate) async fn run(ctx: Arc<ShardContext>, sink: ShardSink) -> TenureEnd {
     let pauses = backoff(Duration::from_secs(1), Duration::from_secs(60));
-    let mut random = ctx.worker.random(ctx.identity.shard.as_str(), ctx.tenure.token.0 ^ 0x7275_6e00);
+    let mut random = ctx.worker.random(ctx.identity.shard.as_str(), ctx.tenure.seed() ^ 0x7275_6e00);
     let mut failures = 0_u32;
     loop {
         let began = ctx.worker.clock.now().instant;

@@ -100,7 +100,7 @@ enum State {
 
 impl Reader {
     pub(crate) fn new(ctx: Arc<ShardContext>, from: ReadFrom, out: mpsc::Sender<ReaderItem>) -> Self {
-        let salt = ctx.tenure.token.0;
+        let salt = ctx.tenure.seed();
         let random = ctx.worker.random(ctx.identity.shard.as_str(), salt);
         let from_nowhere = from.checkpoint.is_none();
         Self {

@@ -3,32 +3,21 @@
 //! It outlives a failed run of the shard within the same tenure: a request that was under way then is awaited before the next
 //! one is made, so that at most one is open and the row is never guessed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use penstock_core::coordinator::api::{Answer, HeldLease, Progress, ShardRequest};
 use penstock_core::ids::LeaseToken;
 use penstock_core::lease::LeaseRow;
 use penstock_core::position::Position;
-use penstock_core::time::Instant;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::gaps::GapLog;
 use super::pulse::{Pulse, Wait};
-use crate::clock::Clock;
+use crate::deadline::DeliveryDeadline;
 
 /// What shards and the worker tell the lease keeper.
 #[derive(Debug)]
 pub(crate) enum KeeperMessage {
     /// A shard asks for something that its row must record.
-    Request {
-        /// The tenure.
-        token: LeaseToken,
-        /// What it asks for.
-        request: ShardRequest,
-        /// Where the answer goes; dropped without one when the tenure ends.
-        reply: oneshot::Sender<Answer>,
-    },
+    Request(TenureRequest),
     /// What a shard has settled, and how far it is behind.
     Progress {
         /// The tenure.
@@ -43,58 +32,30 @@ pub(crate) enum KeeperMessage {
     },
 }
 
+/// What a shard asks for, under the token of its own tenure: [`Tenure::request`] alone makes one.
+#[derive(Debug)]
+pub(crate) struct TenureRequest {
+    token: LeaseToken,
+    request: ShardRequest,
+    reply: oneshot::Sender<Answer>,
+}
+
+impl TenureRequest {
+    /// The tenure, what it asks for, and where the answer goes; that is dropped without one when the tenure ends.
+    pub(crate) fn into_parts(self) -> (LeaseToken, ShardRequest, oneshot::Sender<Answer>) {
+        let Self { token, request, reply } = self;
+        (token, request, reply)
+    }
+}
+
 /// The lease is lost, or as good as lost: nothing more may be put or recorded for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LeaseLost;
 
-/// Until when deliveries of one tenure may begin. The keeper extends it, the shard looks at it; clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct DeliveryDeadline(Arc<AtomicU64>);
-
-impl DeliveryDeadline {
-    pub(crate) fn new(until: Instant) -> Self {
-        Self(Arc::new(AtomicU64::new(until.as_nanos())))
-    }
-
-    pub(crate) fn get(&self) -> Instant {
-        Instant::from_nanos(self.0.load(Ordering::Acquire))
-    }
-
-    /// Moves the deadline. A deadline that was ended stays ended.
-    pub(crate) fn extend(&self, until: Instant) {
-        let extend = |old: u64| (old != 0).then_some(old.max(until.as_nanos()));
-        // The only failure is an ended deadline, which is left as it is.
-        let _ended = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, extend);
-    }
-
-    /// The lease is lost: no delivery may begin any more.
-    pub(crate) fn end(&self) {
-        self.0.store(0, Ordering::Release);
-    }
-
-    /// Runs an attempt that must not go on past the deadline, which may move meanwhile. `None` if it passed; the attempt is
-    /// dropped then, with its outcome unknown. An attempt that would begin past the deadline does not begin.
-    pub(crate) async fn bound<T>(&self, clock: &Clock, attempt: impl Future<Output = T>) -> Option<T> {
-        let mut attempt = std::pin::pin!(attempt);
-        loop {
-            let until = self.get();
-            if until <= clock.now().instant {
-                return None;
-            }
-            tokio::select! {
-                // Biased: an outcome that is known must not be lost to a deadline that comes at the same moment.
-                biased;
-                outcome = &mut attempt => return Some(outcome),
-                () = clock.sleep_until(until) => {}
-            }
-        }
-    }
-}
-
 /// One tenure of one lease, as its shard sees it.
 #[derive(Debug)]
 pub(crate) struct Tenure {
-    pub(crate) token: LeaseToken,
+    token: LeaseToken,
     pub(crate) deadline: DeliveryDeadline,
     pub(crate) pulse: Pulse,
     pub(crate) gaps: GapLog,
@@ -121,6 +82,11 @@ impl Tenure {
         }
     }
 
+    /// A number that no other tenure of this worker has, to draw random numbers from.
+    pub(crate) const fn seed(&self) -> u64 {
+        self.token.number()
+    }
+
     /// The row as it is known to be. Awaits a request that an earlier run of the shard left open.
     pub(crate) async fn row(&self) -> Result<LeaseRow, LeaseLost> {
         let mut view = self.view.lock().await;
@@ -133,8 +99,8 @@ impl Tenure {
         let mut view = self.view.lock().await;
         view.settle().await?;
         let (reply, answer) = oneshot::channel();
-        let message = KeeperMessage::Request { token: self.token, request: request.clone(), reply };
-        self.keeper.send(message).await.map_err(|_| LeaseLost)?;
+        let message = TenureRequest { token: self.token, request: request.clone(), reply };
+        self.keeper.send(KeeperMessage::Request(message)).await.map_err(|_| LeaseLost)?;
         view.open = Some((request, answer));
         view.settle().await
     }
@@ -217,15 +183,16 @@ mod tests {
     use penstock_core::coordinator::api::StreamIndex;
     use penstock_core::ids::{LeaseCounter, LeaseKey};
     use penstock_core::position::RecordPosition;
-    use penstock_core::time::UnixMillis;
+    use penstock_core::time::{Instant, UnixMillis};
 
     use super::*;
 
     fn tenure(keeper: mpsc::Sender<KeeperMessage>) -> Tenure {
         let row = LeaseRow::new(LeaseKey::new("shardId-000000000000"), LeaseCounter(1), Position::TrimHorizon);
-        let until = Instant::from_nanos(1_000_000_000);
-        let held = HeldLease { token: LeaseToken(7), row, until, stream: StreamIndex(0), silent_since: None };
-        Tenure::new(held, DeliveryDeadline::new(until), keeper)
+        let (token, until) = (LeaseToken::forged(7), Instant::from_nanos(1_000_000_000));
+        let held = HeldLease { token, row, until, stream: StreamIndex(0), silent_since: None };
+        let deadline = DeliveryDeadline::of(&held);
+        Tenure::new(held, deadline, keeper)
     }
 
     fn intend() -> ShardRequest {
@@ -238,7 +205,8 @@ mod tests {
         let tenure = tenure(sender);
         let abandoned = tokio::time::timeout(Duration::from_millis(1), tenure.request(intend())).await;
         assert!(abandoned.is_err());
-        let Some(KeeperMessage::Request { reply, .. }) = keeper.recv().await else { panic!("no request") };
+        let Some(KeeperMessage::Request(request)) = keeper.recv().await else { panic!("no request") };
+        let (_, _, reply) = request.into_parts();
         let row = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             reply.send(Answer::Done { checkpoint: Position::TrimHorizon }).unwrap();
@@ -272,22 +240,5 @@ mod tests {
         keeper.recv().await.unwrap();
         tenure.progress(settled("3")).await.unwrap();
         assert_eq!(tenure.row().await.unwrap().checkpoint, after("3"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_attempt_ends_with_a_deadline_that_moves_and_none_begins_after_it() {
-        let clock = Clock::simulated(UnixMillis(0));
-        let deadline = DeliveryDeadline::new(Instant::from_nanos(1_000_000_000));
-        let extend = async {
-            clock.sleep(Duration::from_millis(900)).await;
-            deadline.extend(Instant::from_nanos(3_000_000_000));
-        };
-        let attempt = deadline.bound(&clock, clock.sleep(Duration::from_secs(10)));
-        assert_eq!(tokio::join!(attempt, extend).0, None);
-        assert_eq!(clock.now().instant, Instant::from_nanos(3_000_000_000));
-        assert_eq!(deadline.bound(&clock, std::future::ready(1)).await, None);
-        deadline.end();
-        deadline.extend(Instant::from_nanos(9_000_000_000));
-        assert_eq!(deadline.bound(&clock, std::future::ready(1)).await, None);
     }
 }

@@ -110,7 +110,7 @@ mod tests {
             let now = board.clock.now();
             let cell = ShardCell::new(key, StreamName::new("clicks"), Position::TrimHorizon, None, now.instant);
             let _first = cell.answered(now, Duration::from_millis(number), 10);
-            board.shard_started(LeaseToken(number), Arc::clone(&cell));
+            board.shard_started(LeaseToken::forged(number), Arc::clone(&cell));
             cell
         };
         (0..shards).map(start).collect()
@@ -122,7 +122,7 @@ mod tests {
         let board = board(&recorder, true);
         hold(&board, 5_000);
         assert_eq!(board.handle().shard_series().len(), 10_000);
-        (0..4_999).for_each(|number| board.shard_stopped(LeaseToken(number)));
+        (0..4_999).for_each(|number| board.shard_stopped(LeaseToken::forged(number)));
         assert!(board.handle().shard_series().iter().all(|sample| sample.labels == ["clicks", "shardId-000000004999"]));
         let quiet = self::board(&recorder, false);
         hold(&quiet, 10);

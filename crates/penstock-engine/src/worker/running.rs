@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::build::{coordinator_settings, lease_time_outs, shard_sink};
 use super::ending::Drain;
 use super::{Exit, Ports, Worker};
+use crate::deadline::DeliveryDeadline;
 use crate::gate::SinkProbe;
 use crate::kcl_watch::KclWatch;
 use crate::lease_keeper::{FirstScan, KeeperParts, LeaseCalls, LeaseKeeper, MAILBOX, SHARD_COMMANDS, ShardCommand};
@@ -28,7 +29,7 @@ use crate::ports::ShardIdentity;
 use crate::settings::WorkerSettings;
 use crate::shard::context::{ShardContext, Stream, WorkerContext};
 use crate::shard::pipeline::{self, ShardSink, TenureEnd, panic_text};
-use crate::shard::tenure::{DeliveryDeadline, KeeperMessage, Tenure};
+use crate::shard::tenure::{KeeperMessage, Tenure};
 use crate::start::StartError;
 use crate::status::{ShardCell, ShardPhase};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use penstock_engine::ports::{ErrorClass, ObjectSink, PreparedObject, Put};
+use penstock_engine::ports::{DeliveryPermit, ErrorClass, ObjectSink, PreparedObject, Put};
 use penstock_objects::StoreSink;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ fn sink(path: &Path) -> StoreSink {
 }
 
 async fn put(sink: &StoreSink, object: &PreparedObject) -> Put {
-    sink.put(&sink.destination(), object).await.unwrap()
+    sink.put(DeliveryPermit::unproven(), &sink.destination(), object).await.unwrap()
 }
 
 fn files_of(root: &Path, object: &PreparedObject) -> (PathBuf, PathBuf) {
@@ -123,7 +123,7 @@ async fn the_content_decides_and_mends_a_sidecar_that_does_not_belong_to_it() {
     }
     // A file that was damaged is not taken for the object, whatever its sidecar says.
     fs::write(&file, b"b\n").unwrap();
-    let error = sink.put(&sink.destination(), &object).await.unwrap_err();
+    let error = sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Rejected);
     assert_eq!(fs::read(&file).unwrap(), b"b\n", "nothing is ever replaced");
 }
@@ -137,7 +137,7 @@ async fn a_put_never_creates_the_directory_itself() {
     let object = batch(&sink, 1, &[b"a"], None).objects.remove(0);
     // Unmounted: writing below would hide the objects from the other workers.
     fs::remove_dir(&path).unwrap();
-    let error = sink.put(&sink.destination(), &object).await.unwrap_err();
+    let error = sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound);
     assert!(!path.exists());
     let elsewhere = directory(&root.path().join("recorded elsewhere"));
@@ -150,10 +150,14 @@ async fn a_recorded_directory_that_is_not_the_own_one_is_written_to() {
     let (own, recorded) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let sink = sink(own.path());
     let object = batch(&sink, 1, &[b"a"], None).objects.remove(0);
-    assert_eq!(sink.put(&directory(recorded.path()), &object).await.unwrap(), Put::Written);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &directory(recorded.path()), &object).await.unwrap(), Put::Written);
     assert!(recorded.path().join(&object.key).exists());
     let s3 = penstock_core::intent::Destination::S3 { bucket: "lake".to_owned(), region: String::new() };
-    assert_eq!(sink.put(&s3, &object).await.unwrap_err().class, ErrorClass::Denied, "it has no way to S3");
+    assert_eq!(
+        sink.put(DeliveryPermit::unproven(), &s3, &object).await.unwrap_err().class,
+        ErrorClass::Denied,
+        "it has no way to S3"
+    );
 }
 
 #[tokio::test]
@@ -164,7 +168,7 @@ async fn keys_that_leave_the_directory_or_hide_are_refused() {
     let mut object = batch(&sink, 1, &[b"a"], None).objects.remove(0);
     for key in ["../escaped", "/escaped", "a/../../escaped", "a//b", "", "a/.hidden"] {
         key.clone_into(&mut object.key);
-        let error = sink.put(&sink.destination(), &object).await.unwrap_err();
+        let error = sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap_err();
         assert_eq!(error.class, ErrorClass::Rejected, "{key}");
     }
     assert_eq!(names(&root.path().join("out")), ["out"]);
@@ -184,7 +188,7 @@ async fn what_the_file_system_refuses_is_said_in_one_line() {
     let sink = sink(root.path());
     let mut object = batch(&sink, 1, &[b"a"], None).objects.remove(0);
     object.key = "n".repeat(300);
-    let error = sink.put(&sink.destination(), &object).await.unwrap_err();
+    let error = sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Rejected, "{error}");
 
     let closed = root.path().join("closed");

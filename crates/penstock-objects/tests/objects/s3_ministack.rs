@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use object_store::StaticCredentialProvider;
 use object_store::aws::AwsCredential;
 use penstock_core::intent::{Compression, Destination};
-use penstock_engine::ports::{ErrorClass, ObjectSink, Put};
+use penstock_engine::ports::{DeliveryPermit, ErrorClass, ObjectSink, Put};
 use penstock_objects::readback::records;
 use penstock_objects::{ObjectSinkSettings, S3Settings, StoreSink};
 use penstock_standins::{
@@ -85,7 +85,7 @@ async fn an_object_has_its_metadata_its_type_and_no_encoding() {
     assert!(sink.probe(&sink.destination()).await.unwrap());
     assert_eq!(lake.keys(), [""; 0], "a probe leaves nothing");
     let object = batch(&sink, 1, &[b"a", b"b"], None).objects.remove(0);
-    assert_eq!(sink.put(&sink.destination(), &object).await.unwrap(), Put::Written);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap(), Put::Written);
     assert_eq!(lake.keys(), [object.key.as_str()]);
     let headers = s3_head(&lake.endpoint, &lake.account, &lake.bucket, &object.key);
     assert_eq!(headers["content-type"], "application/octet-stream");
@@ -125,7 +125,7 @@ async fn large_objects_are_read_by_other_tools() {
         let sink = lake.sink(|settings| settings.compression = compression);
         let first = 1 + compression as u64 * 100_000;
         let object = batch(&sink, first, &payloads, None).objects.remove(0);
-        assert_eq!(sink.put(&sink.destination(), &object).await.unwrap(), Put::Written);
+        assert_eq!(sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap(), Put::Written);
         let stored = lake.get(&object.key);
         assert!(stored == object.body.concat());
         if compression != Compression::None {
@@ -148,14 +148,14 @@ async fn a_missing_bucket_is_an_answer_to_a_probe_and_not_found_to_a_put() {
     let destination = sink.destination();
     assert!(!sink.probe(&destination).await.unwrap());
     let object = batch(&sink, 1, &[b"a"], None).objects.remove(0);
-    let error = sink.put(&destination, &object).await.unwrap_err();
+    let error = sink.put(DeliveryPermit::unproven(), &destination, &object).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound);
     let line = error.to_string();
     assert!(line.contains("NoSuchBucket") && line.contains("create the bucket, or correct its name"), "{line}");
     // Corrected by whoever creates it.
     s3_put_bucket(&lake.endpoint, &lake.account, &misspelt);
     assert!(sink.probe(&destination).await.unwrap());
-    assert_eq!(sink.put(&destination, &object).await.unwrap(), Put::Written);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &object).await.unwrap(), Put::Written);
 }
 
 #[tokio::test]
@@ -165,7 +165,10 @@ async fn a_bucket_of_another_region_is_named() {
     let sink = lake.sink(|settings| settings.destination = elsewhere);
     let destination = sink.destination();
     let object = batch(&sink, 1, &[b"a"], None).objects.remove(0);
-    for error in [sink.probe(&destination).await.unwrap_err(), sink.put(&destination, &object).await.unwrap_err()] {
+    for error in [
+        sink.probe(&destination).await.unwrap_err(),
+        sink.put(DeliveryPermit::unproven(), &destination, &object).await.unwrap_err(),
+    ] {
         assert_eq!(error.class, ErrorClass::Denied);
         assert!(error.to_string().contains(&format!("in the Region {REGION}: set sink.region")), "{error}");
     }
@@ -187,7 +190,7 @@ async fn an_object_that_is_not_ours_is_never_replaced() {
         .unwrap();
     use object_store::ObjectStoreExt as _;
     client.put(&object_store::path::Path::parse(&object.key).unwrap(), "foreign".into()).await.unwrap();
-    let error = sink.put(&sink.destination(), &object).await.unwrap_err();
+    let error = sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Rejected);
     assert!(error.to_string().contains("no penstock-sha256"), "{error}");
     assert!(error.to_string().contains(metadata(&object, "penstock-sha256").unwrap()), "{error}");
@@ -214,12 +217,12 @@ async fn faults_on_the_way_have_their_class_and_are_not_repeated_below_us() {
         rule["times"] = json!(1);
         let object = batch(&sink, first, &[b"a"], None).objects.remove(0);
         faults.set_rules(&json!([rule]));
-        let error = sink.put(&destination, &object).await.unwrap_err();
+        let error = sink.put(DeliveryPermit::unproven(), &destination, &object).await.unwrap_err();
         assert_eq!(error.class, class, "{rule}: {error}");
         assert!(!error.to_string().contains('\n'), "{error}");
         assert_eq!(faults.fired().len(), 1, "one request, not repeated below us: {rule}");
         faults.clear();
-        assert_eq!(sink.put(&destination, &object).await.unwrap(), Put::Written, "{rule}");
+        assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &object).await.unwrap(), Put::Written, "{rule}");
     }
 }
 
@@ -253,9 +256,9 @@ async fn a_put_whose_reply_was_lost_finds_itself_when_it_is_repeated() {
     let lake = Lake::new();
     let sink = lake.sink_through(s3(&losing_the_first_reply(&lake.endpoint), &lake.account), |_| {});
     let object = batch(&sink, 1, &[b"a"], None).objects.remove(0);
-    let error = sink.put(&sink.destination(), &object).await.unwrap_err();
+    let error = sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Transient, "{error}");
-    assert_eq!(sink.put(&sink.destination(), &object).await.unwrap(), Put::AlreadyThere);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap(), Put::AlreadyThere);
 }
 
 #[tokio::test]
@@ -267,7 +270,7 @@ async fn a_service_that_does_not_answer_is_not_waited_for() {
     let sink = sink_with(s3, "lake", |_| {});
     let object = batch(&sink, 1, &[b"a"], None).objects.remove(0);
     let started = Instant::now();
-    let error = sink.put(&sink.destination(), &object).await.unwrap_err();
+    let error = sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(error.class, ErrorClass::Transient);
     assert!(error.to_string().contains("no answer within 500ms"), "{error}");

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use penstock_core::prefix::{PrefixExpression, PrefixKind, Zone};
 use penstock_core::time::UnixMillis;
-use penstock_engine::ports::{ErrorClass, SetAside, SetAsideBatch, SetAsideReason, SetAsideRecord};
+use penstock_engine::ports::{DeliveryPermit, ErrorClass, SetAside, SetAsideBatch, SetAsideReason, SetAsideRecord};
 use penstock_objects::readback::{Readback, check_chain};
 use penstock_objects::{SetAsideSettings, StoreSetAside};
 use serde_json::Value;
@@ -45,11 +45,11 @@ async fn records_are_put_once_per_type_and_a_repeat_finds_them() {
         record(2, SetAsideReason::OutsideHashRange),
         record(3, rejected("request 1")),
     ];
-    place.set_aside(&batch(records.clone())).await.unwrap();
-    place.set_aside(&batch(records)).await.unwrap();
+    place.set_aside(DeliveryPermit::unproven(), &batch(records.clone())).await.unwrap();
+    place.set_aside(DeliveryPermit::unproven(), &batch(records)).await.unwrap();
     // After a crash, with another text from the service.
     let again = vec![record(1, SetAsideReason::TooLarge { bytes: 2, limit: 1 }), record(3, rejected("request 2"))];
-    place.set_aside(&batch(again)).await.unwrap();
+    place.set_aside(DeliveryPermit::unproven(), &batch(again)).await.unwrap();
 
     let readback = Readback::open(&directory(directory_of_it.path()), None).unwrap();
     let objects = readback.list().await.unwrap();
@@ -71,9 +71,12 @@ async fn records_are_put_once_per_type_and_a_repeat_finds_them() {
 async fn other_positions_make_another_object() {
     let directory_of_it = tempfile::tempdir().unwrap();
     let place = place(directory_of_it.path());
-    place.set_aside(&batch(vec![record(1, rejected("x")), record(3, rejected("x"))])).await.unwrap();
+    place
+        .set_aside(DeliveryPermit::unproven(), &batch(vec![record(1, rejected("x")), record(3, rejected("x"))]))
+        .await
+        .unwrap();
     let all = vec![record(1, rejected("x")), record(2, rejected("x")), record(3, rejected("x"))];
-    place.set_aside(&batch(all)).await.unwrap();
+    place.set_aside(DeliveryPermit::unproven(), &batch(all)).await.unwrap();
     let readback = Readback::open(&directory(directory_of_it.path()), None).unwrap();
     assert_eq!(readback.list().await.unwrap().len(), 2);
 }
@@ -83,9 +86,9 @@ async fn a_directory_is_created_once_and_nothing_settles_when_it_is_gone() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("aside");
     let place = place(&path);
-    place.set_aside(&batch(vec![record(1, rejected("x"))])).await.unwrap();
+    place.set_aside(DeliveryPermit::unproven(), &batch(vec![record(1, rejected("x"))])).await.unwrap();
     std::fs::remove_dir_all(&path).unwrap();
-    let error = place.set_aside(&batch(vec![record(2, rejected("x"))])).await.unwrap_err();
+    let error = place.set_aside(DeliveryPermit::unproven(), &batch(vec![record(2, rejected("x"))])).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound, "{error}");
     assert!(!path.exists());
 }

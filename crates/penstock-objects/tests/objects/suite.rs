@@ -8,7 +8,7 @@ use penstock_core::position::{Position, RecordPosition, SequenceNumber};
 use penstock_core::prefix::{PrefixPair, Zone};
 use penstock_core::time::UnixMillis;
 use penstock_engine::ports::{
-    ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SealRequest, SealedBatch, ShardIdentity,
+    DeliveryPermit, ErrorClass, ObjectSink, ObjectWriter, PreparedObject, Put, SealRequest, SealedBatch, ShardIdentity,
 };
 use penstock_objects::readback::{check_chain, records};
 use penstock_objects::{ObjectSinkSettings, StoreSink};
@@ -116,16 +116,16 @@ async fn puts_once(sink: &StoreSink) {
     let destination = sink.destination();
     let first = batch(sink, 1, &[b"a", b"b\n"], None);
     let [object] = first.objects.as_slice() else { panic!("one object") };
-    assert_eq!(sink.put(&destination, object).await.unwrap(), Put::Written);
-    assert_eq!(sink.put(&destination, object).await.unwrap(), Put::AlreadyThere);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, object).await.unwrap(), Put::Written);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, object).await.unwrap(), Put::AlreadyThere);
     // As another worker rebuilds it.
     let mut other = sink.writer(&shard(), &first.intent.encoding).unwrap();
     other.append(&user_records(1, &[b"a", b"b\n"]), 0..2);
     let again = other.rebuild(&first.intent).unwrap();
-    assert_eq!(sink.put(&destination, &again[0]).await.unwrap(), Put::AlreadyThere);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &again[0]).await.unwrap(), Put::AlreadyThere);
 
     let second = batch(sink, 3, &[b"c"], Some(2));
-    assert_eq!(sink.put(&destination, &second.objects[0]).await.unwrap(), Put::Written);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &second.objects[0]).await.unwrap(), Put::Written);
     let readback = sink.readback().unwrap();
     let there = readback.list().await.unwrap();
     assert_eq!(there.len(), 2);
@@ -141,14 +141,14 @@ async fn refuses_another_object(sink: &StoreSink) {
     let ours = batch(sink, 11, &[b"ours"], Some(10)).objects.remove(0);
     let theirs = batch(sink, 11, &[b"theirs"], Some(10)).objects.remove(0);
     assert_eq!(ours.key, theirs.key, "the same batch has the same key");
-    assert_eq!(sink.put(&destination, &theirs).await.unwrap(), Put::Written);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &theirs).await.unwrap(), Put::Written);
     for _ in 0..2 {
-        let error = sink.put(&destination, &ours).await.unwrap_err();
+        let error = sink.put(DeliveryPermit::unproven(), &destination, &ours).await.unwrap_err();
         assert_eq!(error.class, ErrorClass::Rejected);
         for object in [&ours, &theirs] {
             assert!(error.message.contains(metadata(object, "penstock-sha256").unwrap()), "{error}");
         }
-        assert_eq!(sink.put(&destination, &theirs).await.unwrap(), Put::AlreadyThere);
+        assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &theirs).await.unwrap(), Put::AlreadyThere);
     }
     let readback = sink.readback().unwrap();
     let there = readback.list().await.unwrap();
@@ -163,16 +163,20 @@ async fn puts_a_part_only_where_nothing_is(sink: &StoreSink) {
     let part = rebuilt_partially(sink, &whole.intent, 22, &payloads[1..]).remove(0);
     assert_eq!(metadata(&part, "penstock-partial"), Some("2/3"));
     assert_eq!(sink.digest_of(&destination, &part.key).await.unwrap(), None);
-    assert_eq!(sink.put(&destination, &whole.objects[0]).await.unwrap(), Put::Written);
-    assert_eq!(sink.put(&destination, &part).await.unwrap_err().class, ErrorClass::Rejected, "the whole is there");
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &whole.objects[0]).await.unwrap(), Put::Written);
+    assert_eq!(
+        sink.put(DeliveryPermit::unproven(), &destination, &part).await.unwrap_err().class,
+        ErrorClass::Rejected,
+        "the whole is there"
+    );
     assert_eq!(sink.digest_of(&destination, &part.key).await.unwrap(), Some(whole.objects[0].sha256));
 
     let whole = batch(sink, 31, &payloads, Some(30));
     let part = rebuilt_partially(sink, &whole.intent, 32, &payloads[1..]).remove(0);
-    assert_eq!(sink.put(&destination, &part).await.unwrap(), Put::Written);
-    assert_eq!(sink.put(&destination, &part).await.unwrap(), Put::AlreadyThere);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &part).await.unwrap(), Put::Written);
+    assert_eq!(sink.put(DeliveryPermit::unproven(), &destination, &part).await.unwrap(), Put::AlreadyThere);
     assert_eq!(sink.digest_of(&destination, &part.key).await.unwrap(), Some(part.sha256));
-    let error = sink.put(&destination, &whole.objects[0]).await.unwrap_err();
+    let error = sink.put(DeliveryPermit::unproven(), &destination, &whole.objects[0]).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Rejected, "a late write of the whole does not hide the part");
     let there = sink.readback().unwrap().list().await.unwrap();
     let found = there.iter().find(|there| there.key == part.key).unwrap();
@@ -183,7 +187,7 @@ async fn puts_a_part_only_where_nothing_is(sink: &StoreSink) {
 async fn races_have_one_winner(sink: &StoreSink) {
     let destination = sink.destination();
     let object = batch(sink, 41, &[&[b'r'; 100_000]], Some(40)).objects.remove(0);
-    let puts = (0..8).map(|_| sink.put(&destination, &object));
+    let puts = (0..8).map(|_| sink.put(DeliveryPermit::unproven(), &destination, &object));
     let outcomes: Vec<Put> = futures::future::join_all(puts).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Put::Written).count(), 1, "{outcomes:?}");
 }
@@ -195,8 +199,11 @@ async fn reads_back_each_compression(make: &impl Fn(Box<dyn FnOnce(&mut ObjectSi
         let first = 50 + compression as u64 * 10;
         let object = batch(&sink, first, &[&line, b"end"], Some(first - 1)).objects.remove(0);
         assert!(object.key.ends_with(extension), "{}", object.key);
-        assert_eq!(sink.put(&sink.destination(), &object).await.unwrap(), Put::Written);
-        assert_eq!(sink.put(&sink.destination(), &object).await.unwrap(), Put::AlreadyThere);
+        assert_eq!(sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap(), Put::Written);
+        assert_eq!(
+            sink.put(DeliveryPermit::unproven(), &sink.destination(), &object).await.unwrap(),
+            Put::AlreadyThere
+        );
         let readback = sink.readback().unwrap();
         let there = readback.list().await.unwrap();
         let found = there.iter().find(|there| there.key == object.key).unwrap();

@@ -39,7 +39,7 @@ impl SetAsider {
             }
         });
         let batch = SetAsideBatch { shard: ctx.identity.clone(), records: records.collect() };
-        let random = ctx.worker.random(ctx.identity.shard.as_str(), ctx.tenure.token.0 ^ 0x6173_6964);
+        let random = ctx.worker.random(ctx.identity.shard.as_str(), ctx.tenure.seed() ^ 0x6173_6964);
         Self { ctx, place, batch, random }
     }
 
@@ -69,8 +69,8 @@ impl SetAsider {
     async fn attempt(&self) -> Option<Result<(), SeamError>> {
         let worker = &self.ctx.worker;
         let limit = worker.settings.time_outs.put;
-        let put = async {
-            match tokio::time::timeout(limit, self.place.set_aside(&self.batch)).await {
+        let put = |permit| async move {
+            match tokio::time::timeout(limit, self.place.set_aside(permit, &self.batch)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(SeamError::timed_out("set aside", self.ctx.identity.shard.to_string(), limit)),
             }

@@ -100,7 +100,7 @@ impl ObjectDeliverer {
         let settings = &ctx.worker.settings.objects;
         let limits =
             BatchLimits { size: settings.buffer_size, interval: settings.buffer_interval, records: MAX_BATCH_RECORDS };
-        let token = ctx.tenure.token;
+        let seed = ctx.tenure.seed();
         Ok(Self {
             deaggregation: Deaggregation::from(&encoding),
             delimiter: encoding.delimiter.len(),
@@ -116,7 +116,7 @@ impl ObjectDeliverer {
             slot: ctx.worker.budget.open_slot(),
             closed_early: false,
             account: Account::open(Arc::clone(&ctx.worker.metrics)),
-            random: ctx.worker.random(ctx.identity.shard.as_str(), token.0 ^ 0x7365_616c),
+            random: ctx.worker.random(ctx.identity.shard.as_str(), seed ^ 0x7365_616c),
             ctx,
             sink,
             writer,

@@ -53,7 +53,7 @@ impl From<NotPut> for ShardError {
 
 impl Putter {
     pub(super) fn new(ctx: Arc<ShardContext>, part: Part, sink: Arc<dyn ObjectSink>) -> Self {
-        let random = ctx.worker.random(ctx.identity.shard.as_str(), ctx.tenure.token.0 ^ 0x7075_7400);
+        let random = ctx.worker.random(ctx.identity.shard.as_str(), ctx.tenure.seed() ^ 0x7075_7400);
         Self { ctx, part, sink, random }
     }
 
@@ -107,8 +107,8 @@ impl Putter {
         let worker = &self.ctx.worker;
         let limit = worker.settings.time_outs.put;
         self.waits(Wait::Put);
-        let put = async {
-            match tokio::time::timeout(limit, self.sink.put(to, object)).await {
+        let put = |permit| async move {
+            match tokio::time::timeout(limit, self.sink.put(permit, to, object)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(SeamError::timed_out("put", format!("{to}/{}", object.key), limit)),
             }

@@ -30,7 +30,8 @@ fn start(stream: &Arc<FakeStream>) -> Running {
 impl Running {
     async fn request(&mut self) -> (ShardRequest, oneshot::Sender<Answer>) {
         loop {
-            if let KeeperMessage::Request { request, reply, .. } = self.keeper.recv().await.unwrap() {
+            if let KeeperMessage::Request(request) = self.keeper.recv().await.unwrap() {
+                let (_, request, reply) = request.into_parts();
                 return (request, reply);
             }
         }
@@ -162,7 +163,8 @@ async fn an_end_that_is_stored_after_its_run_has_failed_ends_the_shard() {
     let end = ShardRequest::EndShard { children: Vec::new() };
     assert!(tokio::time::timeout(Duration::from_secs(1), ctx.tenure.request(end)).await.is_err());
     let again = tokio::spawn(super::run(Arc::clone(&ctx), ShardSink::Objects(Arc::<FakeObjects>::default())));
-    let Some(KeeperMessage::Request { request, reply, .. }) = keeper.recv().await else { panic!("no request") };
+    let Some(KeeperMessage::Request(request)) = keeper.recv().await else { panic!("no request") };
+    let (_, request, reply) = request.into_parts();
     tokio::time::sleep(BOUND * 2).await;
     answer(request, reply);
     let ended = tokio::time::timeout(Duration::from_secs(60), again).await.expect("it is not started again and again");
