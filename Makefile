@@ -49,8 +49,9 @@ fmt: ## formats
 fmt-check:
 	cargo fmt --all --check
 
+# With what only `make sim-mutants` runs; tests are built without it.
 clippy:
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features penstock-sim/mutants -- -D warnings
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -67,10 +68,8 @@ sim: ## the simulation, SEEDS=n random worlds and a 25th of that of each scenari
 	PENSTOCK_SIM_SEEDS=$(SEEDS) cargo test -p penstock-sim $(SIM_FLAGS) -- --nocapture
 	PENSTOCK_WORLDS=$(SEEDS) cargo test -p penstock-core $(SIM_FLAGS) --test coordinator_properties
 
-# Flags for all crates mean a build of its own, apart from the ordinary one.
 sim-mutants: ## breaks the protocol on purpose, rule by rule, and shows that the simulation notices
-	RUSTFLAGS="--cfg penstock_mutants" CARGO_TARGET_DIR=target/mutants \
-		cargo test -p penstock-sim $(SIM_FLAGS) --test mutants -- --nocapture
+	cargo test -p penstock-sim $(SIM_FLAGS) --features mutants --test mutants -- --nocapture
 
 sim-scale: ## what one worker costs that holds 5,000 leases, in the simulation
 	cargo test -p penstock-sim $(SIM_FLAGS) --test scale -- --ignored --nocapture

@@ -1,6 +1,6 @@
 //! Rules of the protocol that can be broken on purpose, to show that the simulation notices.
 //!
-//! Without `--cfg penstock_mutants` [`is`] is a constant `false` and everything behind it is compiled away.
+//! Without the feature `mutants` [`is`] is a constant `false` and everything behind it is compiled away.
 
 /// A rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Mutant {
     ];
 }
 
-#[cfg(penstock_mutants)]
+#[cfg(feature = "mutants")]
 mod active {
     use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -85,11 +85,11 @@ mod active {
     }
 }
 
-#[cfg(penstock_mutants)]
+#[cfg(feature = "mutants")]
 pub use active::{is, set};
 
 /// Whether this rule is broken: never, in this build.
-#[cfg(not(penstock_mutants))]
+#[cfg(not(feature = "mutants"))]
 #[must_use]
 pub const fn is(_: Mutant) -> bool {
     false
