@@ -202,7 +202,8 @@ impl Replay {
                     }
                 }
                 Some(ReaderItem::NothingThere | ReaderItem::End { .. }) => return Ok(()),
-                Some(ReaderItem::AtTip(_)) => {}
+                // What is left is gone, and what was read of it by now: whoever begins again finds the first record missing.
+                Some(ReaderItem::AtTip(_)) => return Err(self.unreadable("some were trimmed while they were read")),
                 Some(ReaderItem::Blocked(problem)) => return Err(self.unreadable(&problem)),
                 None => return Err(ShardError::Gone("reader").into()),
             }

@@ -66,13 +66,17 @@ impl Reader {
     }
 
     /// Where no record can be read again that would show it: between the last answer and this one more time has passed than the
-    /// stream keeps records. Less than it: whoever reads at the end of the retention is always about as old as it.
+    /// stream keeps records.
     async fn is_outrun(&self, now: UnixMillis) -> Result<bool, SeamError> {
         let Some(until) = self.read_until.filter(|_| self.from.gaps_after.is_some() && self.is_in_doubt()) else {
             return Ok(false);
         };
-        let age = now.since(until).saturating_sub(TRIM_SLACK);
-        Ok(age > self.ctx.worker.settings.source.least_retention && age > self.retention().await?)
+        let is_older = |kept: Duration| {
+            let age = now.since(until);
+            // Whoever reads at the end of the retention is always about as old as it, and whoever was at the tip is not.
+            if self.handed.is_some() { age.saturating_sub(slack(kept)) > kept } else { age + slack(kept) > kept }
+        };
+        Ok(is_older(self.ctx.worker.settings.source.least_retention) && is_older(self.retention().await?))
     }
 
     /// The checkpointed record is the first to be read, or it is gone, and then others after it may be. Where there is no

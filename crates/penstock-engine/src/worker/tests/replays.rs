@@ -151,3 +151,19 @@ async fn the_intent_of_a_shard_that_expired_is_settled_with_a_gap() {
     assert_eq!(worker.stop().await, Exit::Clean);
     assert_eq!(world.objects.lines(), lines(21..=40));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_is_trimmed_while_it_is_read_is_begun_again_and_settled_with_a_gap() {
+    let (world, worker) = left_with_intents().await;
+    let fetches = || world.stream.fetched_at.lock().unwrap().len();
+    let before = fetches();
+    until("the first page", || fetches() > before).await;
+    world.stream.trim(SHARD, 20);
+    until("the reason", || !worker.status.snapshot().given_up.is_empty()).await;
+    let (_, reason) = worker.status.snapshot().given_up.remove(0);
+    assert!(reason.contains("1 to 20, cannot be read: some were trimmed while they were read"), "{reason}");
+    until("both", || is_done(&world, "clicks") && is_done(&world, "orders")).await;
+    let ranges: Vec<_> = world.gaps.entries.lock().unwrap().values().map(|entry| entry.range.clone()).collect();
+    assert_eq!(ranges.iter().map(|range| range.end.clone()).collect::<Vec<_>>(), [GapEnd::Through(position(20))]);
+    assert_eq!(worker.stop().await, Exit::Clean);
+}
