@@ -11,6 +11,7 @@ mod job;
 mod objects;
 mod process;
 mod proof;
+mod store;
 mod teller;
 
 use std::thread;
@@ -22,6 +23,7 @@ pub(crate) use job::{Job, Services};
 pub(crate) use objects::{Finished, Place, Reader};
 pub(crate) use process::{Local, Output, Worker, penstock, run};
 pub(crate) use proof::{Proof, Verdict};
+pub(crate) use store::{Store, dynamodb};
 pub(crate) use teller::{Teller, Told};
 
 /// The bound of a wait for something that should take seconds; the machine may be busy.
