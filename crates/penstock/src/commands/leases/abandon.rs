@@ -137,7 +137,7 @@ impl GivenUp {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use bytes::Bytes;
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    fn readable() -> Intent {
+    pub(in super::super) fn readable() -> Intent {
         let at = |text| RecordPosition::parse(text).unwrap();
         Intent {
             id: IntentId([7; 16]),

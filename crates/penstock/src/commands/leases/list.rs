@@ -6,7 +6,7 @@ use penstock_core::gap::GapEntry;
 use penstock_core::ids::{LeaseKey, ShardId, StreamName};
 use penstock_core::intent::Intent;
 use penstock_core::intent::codec;
-use penstock_core::lease::LeaseRow;
+use penstock_core::lease::{LeaseRow, Scan};
 use penstock_core::position::Position;
 use penstock_core::time::UnixMillis;
 use penstock_engine::clock::Clock;
@@ -62,7 +62,11 @@ impl OpenByShard<'_> {
 pub(super) async fn run(open: &Open, as_json: bool) -> anyhow::Result<String> {
     let gaps = Gaps::of(patience::answered("read", "the gap ledger", open.gaps.entries()).await);
     let now = Clock::Boot.now().wall;
-    Ok(if as_json { format!("{:#}\n", to_json(open, &gaps)) } else { to_table(open, &gaps, now) })
+    Ok(if as_json {
+        format!("{:#}\n", to_json(open, &gaps))
+    } else {
+        to_table(&open.scan, |row| open.stream_of(row), &gaps, now)
+    })
 }
 
 /// What a row is about, in a word.
@@ -91,11 +95,11 @@ fn or_dash(text: Option<String>) -> String {
 const HEAD: [&str; 10] =
     ["STREAM", "SHARD", "STATE", "OWNER", "CHECKPOINT", "SETTLED", "LAG", "KIB/S", "INTENT", "GAPS"];
 
-fn to_table(open: &Open, gaps: &Gaps, now: UnixMillis) -> String {
+fn to_table(scan: &Scan, stream_of: impl Fn(&LeaseRow) -> StreamName, gaps: &Gaps, now: UnixMillis) -> String {
     let count = gaps.open_by_shard();
-    let rows = open.scan.rows.iter().map(|row| {
+    let rows = scan.rows.iter().map(|row| {
         [
-            open.stream_of(row).to_string(),
+            stream_of(row).to_string(),
             row.key.shard_id().to_string(),
             state(row).to_owned(),
             or_dash(row.owner.as_ref().map(ToString::to_string)),
@@ -104,11 +108,11 @@ fn to_table(open: &Open, gaps: &Gaps, now: UnixMillis) -> String {
             or_dash(row.lag.map(|lag| format!("{lag} ms"))),
             or_dash(row.throughput.map(|throughput| format!("{:.1}", throughput.kib_per_second()))),
             intent_text(row),
-            count.count(&row.key, &open.stream_of(row)).to_string(),
+            count.count(&row.key, &stream_of(row)).to_string(),
         ]
     });
     let mut text = aligned(&std::iter::once(HEAD.map(str::to_owned)).chain(rows).collect::<Vec<_>>());
-    for row in &open.scan.unreadable {
+    for row in &scan.unreadable {
         text.push_str(&format!("{}  unreadable: {}\n", row.key, row.problem));
     }
     for entry in gaps.open() {
@@ -223,8 +227,12 @@ pub(crate) fn gap_to_json(entry: &GapEntry) -> Value {
 #[cfg(test)]
 mod tests {
     use penstock_core::gap::{GapEnd, GapRange, GapReason};
-    use penstock_core::ids::WorkerId;
+    use penstock_core::ids::{LeaseCounter, WorkerId};
+    use penstock_core::lease::UnreadableRow;
+    use penstock_core::position::RecordPosition;
+    use penstock_core::throughput::Throughput;
 
+    use super::super::abandon::tests::readable;
     use super::*;
 
     fn entry(lease: &str, stream: &str) -> GapEntry {
@@ -252,5 +260,58 @@ mod tests {
         assert_eq!(count("shardId-000000000001", "clicks"), 1);
         assert_eq!(count(other, "views"), 1);
         assert_eq!(count("shardId-000000000002", "clicks"), 0);
+    }
+
+    /// A row that has something for every column.
+    fn full(now: UnixMillis) -> LeaseRow {
+        let checkpoint = Position::After(RecordPosition::parse("99/2").unwrap());
+        LeaseRow {
+            owner: Some(WorkerId::new("a-1")),
+            arrival: Some(UnixMillis(now.0 - 7_999)),
+            lag: Some(1_250),
+            throughput: Some(Throughput::from_micros(3_449_000)),
+            intent: Some(codec::encode(&readable()).unwrap()),
+            ..LeaseRow::new(LeaseKey::new("shardId-000000000001"), LeaseCounter(7), checkpoint)
+        }
+    }
+
+    fn lines(scan: &Scan, gaps: &Gaps, now: UnixMillis) -> Vec<Vec<String>> {
+        let text = to_table(scan, |_| StreamName::new("clicks"), gaps, now);
+        let cells =
+            |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect();
+        text.lines().map(cells).collect()
+    }
+
+    #[test]
+    fn every_column_shows_what_the_row_has_and_a_dash_for_what_it_lacks() {
+        let now = UnixMillis(1_700_000_000_000);
+        let bare = LeaseRow::new(LeaseKey::new("shardId-000000000002"), LeaseCounter(7), Position::TrimHorizon);
+        let scan = Scan { rows: vec![full(now), bare], unreadable: Vec::new() };
+        let gaps = Gaps { entries: vec![entry("shardId-000000000001", "clicks")], ..Gaps::default() };
+        let lines = lines(&scan, &gaps, now);
+        assert_eq!(lines[0], HEAD);
+        let full =
+            ["clicks", "shardId-000000000001", "owned", "a-1", "99/2", "7 s ago", "1250 ms", "3.4", "100 to 105", "1"];
+        assert_eq!(lines[1], full);
+        let bare = ["clicks", "shardId-000000000002", "unowned", "-", "TRIM_HORIZON", "-", "-", "-", "-", "0"];
+        assert_eq!(lines[2], bare);
+        assert_eq!(lines.len(), 4, "and the gap: {lines:?}");
+        assert!(lines[3].concat().starts_with(&format!("gap {}", gaps.entries[0].id())), "{lines:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_below_the_table() {
+        let unreadable =
+            UnreadableRow { key: LeaseKey::new("shardId-000000000003"), problem: "no checkpoint".to_owned() };
+        let scan = Scan { rows: Vec::new(), unreadable: vec![unreadable] };
+        let gaps = Gaps {
+            unreadable: vec!["no range".to_owned()],
+            problem: Some("access denied".to_owned()),
+            ..Gaps::default()
+        };
+        let text = to_table(&scan, |_| StreamName::new("clicks"), &gaps, UnixMillis(0));
+        for said in ["shardId-000000000003  unreadable: no checkpoint", "gap unreadable: no range", "access denied"] {
+            assert!(text.contains(said), "{said:?} is not in {text}");
+        }
     }
 }
