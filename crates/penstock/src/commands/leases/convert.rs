@@ -10,7 +10,7 @@ use penstock_core::ids::{LeaseCounter, LeaseKey, StreamId};
 use penstock_core::lease::{CreateOutcome, LeaseRow};
 use penstock_core::time::UnixMillis;
 use penstock_engine::clock::Clock;
-use penstock_engine::ports::StreamDescription;
+use penstock_engine::ports::{LeaseTable, StreamDescription};
 use serde_json::json;
 
 use super::{Open, patience, tool};
@@ -30,15 +30,7 @@ pub(super) async fn run(open: &Open, args: &ConvertArgs) -> anyhow::Result<Strin
     tool::refuse_if_alive(open, &rows, args.force).await?;
     let mut progress = Progress::new();
     progress.begin(moves.len() as u64, "leases converted");
-    for (done, Move { old, new }) in (1..).zip(&moves) {
-        if patience::answered("create", &new.key, open.table.create(new)).await? == CreateOutcome::Exists {
-            refuse_unless_equal(open, new).await?;
-        }
-        if !patience::answered("remove", &old.key, open.table.remove(&old.key, old.counter)).await? {
-            bail!("the lease {} changed meanwhile: a worker is at it; stop it and run this again", old.key);
-        }
-        progress.reach(done);
-    }
+    carry_out(open.table.as_ref(), &moves, |done| progress.reach(done)).await?;
     progress.finish();
     Ok(match args.report.json {
         true => {
@@ -50,9 +42,22 @@ pub(super) async fn run(open: &Open, args: &ConvertArgs) -> anyhow::Result<Strin
     })
 }
 
+async fn carry_out(table: &dyn LeaseTable, moves: &[Move], mut reach: impl FnMut(u64)) -> anyhow::Result<()> {
+    for (done, Move { old, new }) in (1..).zip(moves) {
+        if patience::answered("create", &new.key, table.create(new)).await? == CreateOutcome::Exists {
+            refuse_unless_equal(table, new).await?;
+        }
+        if !patience::answered("remove", &old.key, table.remove(&old.key, old.counter)).await? {
+            bail!("the lease {} changed meanwhile: a worker is at it; stop it and run this again", old.key);
+        }
+        reach(done);
+    }
+    Ok(())
+}
+
 /// An earlier run may have made the row and not come to remove the old one. Anything else under its key is not ours to pass over.
-async fn refuse_unless_equal(open: &Open, new: &LeaseRow) -> anyhow::Result<()> {
-    let scan = patience::scan(open.table.as_ref()).await?;
+async fn refuse_unless_equal(table: &dyn LeaseTable, new: &LeaseRow) -> anyhow::Result<()> {
+    let scan = patience::scan(table).await?;
     let found = scan.rows.into_iter().find(|row| row.key == new.key);
     let counter = found.as_ref().map_or(LeaseCounter(0), |found| found.counter);
     if found.as_ref() != Some(&LeaseRow { counter, ..new.clone() }) {
@@ -166,11 +171,16 @@ fn converted(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
+    use async_trait::async_trait;
     use bytes::Bytes;
-    use penstock_core::ids::{ShardId, StreamName, WorkerId};
+    use penstock_core::ids::{ApplicationName, ShardId, StreamName, WorkerId};
+    use penstock_core::lease::{LeaseWant, LeaseWrite, Scan, WriteOutcome};
     use penstock_core::position::{Position, RecordPosition};
+    use penstock_engine::ports::{KclVersion, SeamError, TableProblem};
+    use penstock_local::lease_table::SqliteLeaseTable;
 
     use super::*;
 
@@ -227,5 +237,103 @@ mod tests {
         let refusal = moves(&[&one, &other], KeyForm::Single, &stream(), false, NOW).unwrap_err().to_string();
         assert!(refusal.contains("several streams"), "{refusal}");
         assert!(moves(&[&other], KeyForm::Single, &stream(), false, NOW).is_err());
+    }
+
+    /// A table whose host goes away after so many of the calls that change it.
+    struct Cut {
+        table: SqliteLeaseTable,
+        left: AtomicU32,
+    }
+
+    impl Cut {
+        fn after(table: &SqliteLeaseTable, calls: u32) -> Self {
+            Self { table: table.clone(), left: AtomicU32::new(calls) }
+        }
+
+        fn count(&self, operation: &'static str) -> Result<(), SeamError> {
+            let counted = self.left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            counted.map(drop).map_err(|_| SeamError::timed_out(operation, "it", Duration::ZERO))
+        }
+    }
+
+    #[async_trait]
+    impl LeaseTable for Cut {
+        async fn prepare(&self) -> Result<(), TableProblem> {
+            self.table.prepare().await
+        }
+        async fn scan(&self) -> Result<Scan, SeamError> {
+            self.table.scan().await
+        }
+        async fn create(&self, row: &LeaseRow) -> Result<CreateOutcome, SeamError> {
+            self.count("create")?;
+            self.table.create(row).await
+        }
+        async fn write(&self, write: &LeaseWrite) -> Result<WriteOutcome, SeamError> {
+            self.table.write(write).await
+        }
+        async fn want(&self, want: &LeaseWant) -> Result<bool, SeamError> {
+            self.table.want(want).await
+        }
+        async fn remove(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+            self.count("remove")?;
+            self.table.remove(key, counter).await
+        }
+        async fn kcl_version(&self) -> Result<KclVersion, SeamError> {
+            self.table.kcl_version().await
+        }
+        async fn delete(&self, key: &LeaseKey, counter: LeaseCounter) -> Result<bool, SeamError> {
+            self.table.delete(key, counter).await
+        }
+    }
+
+    async fn table_of(dir: &tempfile::TempDir, rows: &[LeaseRow]) -> SqliteLeaseTable {
+        let table = SqliteLeaseTable::new(&dir.path().join("leases.sqlite"), &ApplicationName::new("app"));
+        table.prepare().await.unwrap();
+        for row in rows {
+            table.create(row).await.unwrap();
+        }
+        table
+    }
+
+    /// One run over what stands in the table.
+    async fn run_at(table: &dyn LeaseTable, now: UnixMillis) -> anyhow::Result<usize> {
+        let scan = table.scan().await?;
+        let rows: Vec<&LeaseRow> = scan.rows.iter().collect();
+        let moves = moves(&rows, KeyForm::Multi, &stream(), false, now)?;
+        carry_out(table, &moves, |_| {}).await?;
+        Ok(moves.len())
+    }
+
+    fn three() -> [LeaseRow; 3] {
+        [1, 2, 3].map(|shard| LeaseRow { key: LeaseKey::new(&format!("shardId-00000000000{shard}")), ..row() })
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_cut_short_anywhere_is_finished_by_the_next() {
+        for calls in 0..6 {
+            let dir = tempfile::tempdir().unwrap();
+            let table = table_of(&dir, &three()).await;
+            let error = run_at(&Cut::after(&table, calls), NOW).await.unwrap_err().to_string();
+            assert!(error.contains("no answer"), "{error}");
+            let left = run_at(&table, UnixMillis(NOW.0 + 60_000)).await.unwrap();
+            assert_eq!(left, 3 - usize::try_from(calls / 2).unwrap());
+            let wanted = three().map(|row| converted(&row, KeyForm::Multi, &stream(), false, NOW).unwrap());
+            let uncounted = |row: &LeaseRow| LeaseRow { counter: LeaseCounter(0), ..row.clone() };
+            let found = table.scan().await.unwrap().rows;
+            assert_eq!(found.iter().map(uncounted).collect::<Vec<_>>(), wanted.each_ref().map(uncounted), "{calls}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_an_earlier_run_did_not_make_is_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = table_of(&dir, &three()[..1]).await;
+        let new = converted(&three()[0], KeyForm::Multi, &stream(), false, NOW).unwrap();
+        let other = LeaseRow { checkpoint: Position::TrimHorizon, ..new };
+        table.create(&other).await.unwrap();
+        let before = table.scan().await.unwrap().rows;
+        let error = run_at(&table, NOW).await.unwrap_err().to_string();
+        assert!(error.contains("does not hold what the old one holds"), "{error}");
+        assert_eq!(table.scan().await.unwrap().rows, before);
     }
 }
