@@ -13,6 +13,7 @@ mod process;
 mod proof;
 mod store;
 mod teller;
+mod watch;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub(crate) use process::{Local, Output, Worker, penstock, run};
 pub(crate) use proof::{Proof, Verdict};
 pub(crate) use store::{Store, dynamodb};
 pub(crate) use teller::{Teller, Told};
+pub(crate) use watch::{Move, Watch};
 
 /// The bound of a wait for something that should take seconds; the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
