@@ -71,8 +71,10 @@ sim: ## the simulation, SEEDS=n random worlds and a 25th of that of each scenari
 sim-mutants: ## breaks the protocol on purpose, rule by rule, and shows that the simulation notices
 	cargo test -p penstock-sim $(SIM_FLAGS) --features mutants --test mutants -- --nocapture
 
-sim-scale: ## what one worker costs that holds 5,000 leases, in the simulation
+# The second has a bound, for what is shipped: the checks of the other profile cost a fifth.
+sim-scale: ## what one worker costs that holds 5,000 leases: with its engine in the simulation, and its coordinator alone
 	cargo test -p penstock-sim $(SIM_FLAGS) --test scale -- --ignored --nocapture
+	cargo test -p penstock-core --release --test coordinator_load -- --ignored --nocapture
 
 keeper-cost: ## what one worker costs that holds LEASES leases, with the SDK's calls to a table that answers at once
 	PENSTOCK_LEASES=$(LEASES) cargo test --release -p penstock --test keeper_cost -- --ignored --nocapture

@@ -1,6 +1,7 @@
 //! What thousands of leases cost: one worker that holds 5,000 for a simulated minute, with progress from each every second.
 //!
-//! `make sim-scale` prints the share of a core. What the table is asked is held against the page on leases.
+//! `make sim-scale` prints the share of a core, which is worth something on a machine that has nothing else to do. What the
+//! table is asked is held against the page on leases.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! What keeping many leases costs: the CPU time of the real program that holds the leases of shards with nothing to read, with the
-//! calls of the SDK. For people to look at: `make keeper-cost`. `make sim-scale` tells the same of the coordinator alone.
+//! calls of the SDK. For people to look at: `make keeper-cost`. `make sim-scale` tells the same without those, and of the coordinator alone.
 
 #[path = "keeper_cost/dynamodb.rs"]
 mod dynamodb;
