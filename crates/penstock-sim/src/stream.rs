@@ -347,10 +347,11 @@ impl Streams {
         self.open.remove(&number);
     }
 
-    /// Forgets what arrived before `until`, and the shards that were closed before. Streams keep records for `retention` now.
+    /// Forgets what arrived before `until`, and the shards that were closed before. Streams keep records for `retention` now, never
+    /// longer than before: what is lost by a retention that was shorter for a while is not always noticed, nor promised to be.
     pub fn trim(&mut self, until: UnixMillis, retention: Duration) {
         for stream in &mut self.streams {
-            stream.retention = retention;
+            stream.retention = stream.retention.min(retention);
         }
         for shard in &mut self.shards {
             // A longer retention brings nothing back that is gone.

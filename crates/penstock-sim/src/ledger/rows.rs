@@ -166,6 +166,8 @@ impl Ledger {
             return Ok(());
         };
         self.overtaken.insert(number);
+        // It began where it liked: how is not ours to tell any more.
+        self.pinned.remove(&row.key);
         self.pass(streams, number, position);
         self.excuse(row)
     }
