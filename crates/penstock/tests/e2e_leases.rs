@@ -198,7 +198,7 @@ fn a_sequence_number_of_another_shard_is_no_position(store: Store) {
 
     world.local.stop();
     let unasked = set(&world, &foreign);
-    assert!(unasked.code == 0 && unasked.stderr.contains("could not be asked"), "{unasked:?}");
+    assert!(unasked.code == 0 && unasked.stderr.contains("is not known"), "{unasked:?}");
     assert_eq!(checkpoints(&world)[0], foreign);
 }
 

@@ -141,7 +141,7 @@ async fn refuse_what_is_of_another_shard(open: &Open, row: &LeaseRow, to: &Recor
     };
     writeln!(
         std::io::stderr(),
-        "whether {} is a sequence number of {key} could not be asked, and it is taken as it is: {unknown:#}",
+        "whether {} is a sequence number of {key} is not known, and it is taken as it is: {unknown:#}",
         to.sequence
     )?;
     Ok(())
