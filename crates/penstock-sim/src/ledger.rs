@@ -192,6 +192,13 @@ impl Ledger {
         (0..streams.written() as u64).filter(|id| !self.settled.contains(id))
     }
 
+    /// Whether a worker of another make has read on in a child, as it does where the row of a parent is gone: then nobody reads
+    /// what is left of the parent.
+    #[must_use]
+    pub fn is_read_beyond(&self, streams: &Streams, parent: ShardNumber) -> bool {
+        self.overtaken.iter().any(|child| streams.shards()[*child].parents.contains(&parent))
+    }
+
     /// Whether the end of a shard was stored.
     #[must_use]
     pub fn has_ended(&self, shard: ShardNumber) -> bool {
@@ -297,7 +304,9 @@ impl Ledger {
         let between = streams.shards()[shard].users.get(from..to);
         shard == of
             && between.is_some_and(|users| {
-                users.iter().all(|(_, id)| self.trimmed.contains(id) && !self.objects.contains_key(id))
+                let elsewhere = |id| self.left_out.contains(id) || self.strays.contains(id);
+                let unread = |id| self.trimmed.contains(id) && !self.objects.contains_key(id);
+                users.iter().all(|(_, id)| elsewhere(id) || unread(id))
             })
     }
 

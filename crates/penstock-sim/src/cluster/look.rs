@@ -89,7 +89,10 @@ impl Cluster {
                 // A row that is gone says nothing more; a shard that was never asked for has none.
                 let ended = match self.table.row(&shard.key) {
                     Some(row) => row.checkpoint == Position::ShardEnd,
-                    None => ledger.has_ended(*number) || !streams.is_listed(*number),
+                    None => {
+                        let beyond = ledger.is_read_beyond(streams, *number);
+                        ledger.has_ended(*number) || beyond || !streams.is_listed(*number)
+                    }
                 };
                 ends && !ended
             });

@@ -96,24 +96,24 @@ impl Ledger {
         })?;
         let shard = &streams.shards()[number];
         let unread = after.checkpoint == Position::ShardEnd && before.checkpoint == Position::TrimHorizon;
-        let expired =
-            unread && !streams.is_listed(number) && shard.users.iter().any(|(_, id)| self.trimmed.contains(id));
+        let expired = unread && !streams.is_listed(number) && shard.users.iter().any(|(_, id)| self.was_lost(*id));
         require(!expired || self.has_told(&after.key, GapReason::ShardExpired), TOLD_FIRST, || {
             format!("{} expired unread, and the ledger does not know", after.key)
         })?;
         let lost = |index: &usize| {
             let (position, id) = &shard.users[*index];
-            self.trimmed.contains(id)
-                // What was read before it was trimmed was delivered all the same.
-                && !self.objects.contains_key(id)
-                && !self.deliveries.contains_key(id)
-                && !self.names(&after.key, position, shard.arrival_of(position))
+            self.was_lost(*id) && !self.names(&after.key, position, shard.arrival_of(position))
         };
         let lost = passed_by(shard, before, after)?.into_iter().find(lost);
         require(lost.is_none(), TOLD_FIRST, || {
             let record = lost.map(|index| &shard.users[index]);
             format!("checkpoint {} of {} passes the trimmed record {record:?}", after.checkpoint, after.key)
         })
+    }
+
+    /// Whether a record was trimmed, and not read before that: what was read was delivered all the same.
+    fn was_lost(&self, id: u64) -> bool {
+        self.trimmed.contains(&id) && !self.objects.contains_key(&id) && !self.deliveries.contains_key(&id)
     }
 
     fn has_told(&self, key: &LeaseKey, reason: GapReason) -> bool {
