@@ -29,7 +29,7 @@ fn a_run_repeats_byte_for_byte() {
 }
 
 /// Seeds that failed once: of the generator as it stands, so a change of it takes them out of here.
-const FAILED_ONCE: &[u64] = &[299, 1641, 10666, 24482, 33282, 44717, 52810, 54488];
+const FAILED_ONCE: &[u64] = &[299, 1641, 10666, 24482, 33282, 44717, 52810, 54488, 84864];
 
 #[test]
 fn worlds_that_once_failed() {

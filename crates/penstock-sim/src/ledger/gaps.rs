@@ -96,15 +96,12 @@ impl Ledger {
         })?;
         let shard = &streams.shards()[number];
         let unread = after.checkpoint == Position::ShardEnd && before.checkpoint == Position::TrimHorizon;
-        let expired = unread && !streams.is_listed(number) && shard.users.iter().any(|(_, id)| self.was_lost(*id));
-        require(!expired || self.has_told(&after.key, GapReason::ShardExpired), TOLD_FIRST, || {
-            format!("{} expired unread, and the ledger does not know", after.key)
-        })?;
-        let lost = |index: &usize| {
-            let (position, id) = &shard.users[*index];
+        let untold = |(position, id): &(RecordPosition, u64)| {
             self.was_lost(*id) && !self.names(&after.key, position, shard.arrival_of(position))
         };
-        let lost = passed_by(shard, before, after)?.into_iter().find(lost);
+        let expired = unread && !streams.is_listed(number) && shard.users.iter().any(untold);
+        require(!expired, TOLD_FIRST, || format!("{} expired unread, and the ledger does not know", after.key))?;
+        let lost = passed_by(shard, before, after)?.into_iter().find(|index| untold(&shard.users[*index]));
         require(lost.is_none(), TOLD_FIRST, || {
             let record = lost.map(|index| &shard.users[index]);
             format!("checkpoint {} of {} passes the trimmed record {record:?}", after.checkpoint, after.key)

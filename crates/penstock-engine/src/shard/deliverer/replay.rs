@@ -389,8 +389,8 @@ impl Replay {
         let commit = Commit {
             from: row.checkpoint.clone(),
             after: self.intent.last.clone(),
-            // Nothing of it could be read: the intent's time is later than every record in it.
-            arrival: self.tally.arrival.unwrap_or(self.intent.time),
+            // When arrived what could not be read nobody knows: what came before a later time would be taken for settled.
+            arrival: self.tally.arrival.or(row.arrival).unwrap_or(self.ctx.stream.description.created),
             chain: Some(self.intent.last.clone()),
             intent: Some(encoded.clone()),
             next: None,

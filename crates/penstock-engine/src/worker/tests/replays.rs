@@ -165,5 +165,7 @@ async fn an_intent_that_is_trimmed_while_it_is_read_is_begun_again_and_settled_w
     until("both", || is_done(&world, "clicks") && is_done(&world, "orders")).await;
     let ranges: Vec<_> = world.gaps.entries.lock().unwrap().values().map(|entry| entry.range.clone()).collect();
     assert_eq!(ranges.iter().map(|range| range.end.clone()).collect::<Vec<_>>(), [GapEnd::Through(position(20))]);
+    let settled = world.table.rows.lock().unwrap()[&key("clicks", SHARD)].arrival;
+    assert_eq!(settled, Some(*world.stream.created.lock().unwrap()), "nobody knows when they arrived");
     assert_eq!(worker.stop().await, Exit::Clean);
 }
